@@ -1,0 +1,67 @@
+"""Sparse dictionary learning for the representations of scientific foundation models.
+
+Names are loaded when they are first used, so that ``import icfl`` costs little more than NumPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from icfl._core import __version__
+
+if TYPE_CHECKING:
+    from icfl import datasets, exceptions, io, metrics, updates
+    from icfl.encoders import encode_icfl, encode_mp, encode_omp, encode_topk
+    from icfl.io import open_activations
+    from icfl.learner import ICFL
+    from icfl.persistence import load, save
+    from icfl.sparse_coder import SparseCoder
+    from icfl.whitening import ControlWhitener
+
+__all__ = [
+    "ICFL",
+    "ControlWhitener",
+    "SparseCoder",
+    "__version__",
+    "datasets",
+    "encode_icfl",
+    "encode_mp",
+    "encode_omp",
+    "encode_topk",
+    "exceptions",
+    "io",
+    "load",
+    "metrics",
+    "open_activations",
+    "save",
+    "updates",
+]
+
+_HOME = {
+    "ICFL": "learner",
+    "ControlWhitener": "whitening",
+    "SparseCoder": "sparse_coder",
+    "encode_icfl": "encoders",
+    "encode_mp": "encoders",
+    "encode_omp": "encoders",
+    "encode_topk": "encoders",
+    "load": "persistence",
+    "open_activations": "io",
+    "save": "persistence",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"icfl.{_HOME[name]}"), name)
+    elif name in __all__:
+        value = import_module(f"icfl.{name}")
+    else:
+        raise AttributeError(f"module 'icfl' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,98 @@
+"""The compiled module: kernels, encoders and dictionary updates on NumPy arrays."""
+
+from typing import Literal, Self, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+Selection: TypeAlias = Literal["positive", "absolute"]
+
+def simd_level() -> str: ...
+def simd_levels() -> list[str]: ...
+def prepare_rows(
+    X: Floats, unit_norm: bool, n_jobs: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+def decode(
+    codes: Codes,
+    components: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    n_jobs: int | None,
+) -> NDArray[np.float32]: ...
+def coherent_atoms(
+    components: NDArray[np.float32], limit: float, n_jobs: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+@final
+class Dictionary:
+    def __new__(cls, components: NDArray[np.float32]) -> Self: ...
+    @property
+    def n_components(self) -> int: ...
+    @property
+    def n_features(self) -> int: ...
+    def encode_topk(
+        self, X: Floats, bias: NDArray[np.float32] | None, n_nonzero: int, n_jobs: int | None
+    ) -> Codes: ...
+    def encode_icfl(
+        self,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        n_iterations: int,
+        atoms_per_iteration: int,
+        threshold: float,
+        selection: Selection,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes: ...
+    def encode_omp(
+        self,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        n_nonzero: int,
+        threshold: float,
+        selection: Selection,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes: ...
+
+@final
+class AdamUpdate:
+    def __new__(
+        cls, n_components: int, n_features: int, learning_rate: float, unit_norm: bool
+    ) -> Self: ...
+    def step(
+        self,
+        X: NDArray[np.float32],
+        codes: Codes,
+        components: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        n_jobs: int | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    def reset(self, atoms: NDArray[np.int64]) -> None: ...
+    def arrays(self) -> dict[str, NDArray[np.float32]]: ...
+    def set_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None: ...
+
+@final
+class OnlineUpdate:
+    def __new__(cls, n_components: int, n_features: int) -> Self: ...
+    def accumulate(
+        self,
+        X: NDArray[np.float32],
+        codes: Codes,
+        bias: NDArray[np.float32],
+        forgetting: float,
+        n_jobs: int | None,
+    ) -> None: ...
+    def sweep(
+        self,
+        components: NDArray[np.float32],
+        unit_norm: bool,
+        n_jobs: int | None,
+    ) -> NDArray[np.float32]: ...
+    def clear(self, atoms: NDArray[np.int64]) -> None: ...
+    @property
+    def energy(self) -> NDArray[np.float32]: ...
+    def arrays(self) -> dict[str, NDArray[np.float32]]: ...
+    def set_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None: ...

@@ -1,0 +1,154 @@
+//! The loops, written once over [`Vector`]. Each instruction set only instantiates them.
+//!
+//! The scalar instance (`V = f32`, one lane) is the specification the others are tested against.
+
+use super::vector::Vector;
+use crate::top::Top;
+
+/// Rows that one pass of [`axpy_rows`] adds: eight streams keep the hardware prefetchers fed and the
+/// target is loaded and stored once for all of them.
+const GROUP: usize = 8;
+
+/// Vectors looked at together in [`scan`]; one branch for all of them.
+const UNROLL: usize = 4;
+
+/// `Σ a_i b_i`, in four independent sums added in a fixed order.
+///
+/// # Safety
+/// As [`Vector`]; `a` and `b` have the same length.
+#[inline(always)]
+pub(super) unsafe fn dot<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
+    debug_assert_eq!(a.len(), b.len());
+    let (n, step) = (a.len(), V::LANES);
+    let (pa, pb) = (a.as_ptr(), b.as_ptr());
+    let mut i = 0;
+    // SAFETY: every load starts at `i + u * LANES` with `i + 4 * LANES <= n` (first loop) or
+    // `i + LANES <= n` (second); the caller vouches for the instruction set.
+    unsafe {
+        let mut sums = [V::splat(0.0); 4];
+        while i + 4 * step <= n {
+            for (u, sum) in sums.iter_mut().enumerate() {
+                let at = i + u * step;
+                *sum = V::load(pa.add(at)).mul_add(V::load(pb.add(at)), *sum);
+            }
+            i += 4 * step;
+        }
+        while i + step <= n {
+            sums[0] = V::load(pa.add(i)).mul_add(V::load(pb.add(i)), sums[0]);
+            i += step;
+        }
+        let total = sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum();
+        a[i..].iter().zip(&b[i..]).fold(total, |t, (x, y)| x.mul_add(*y, t))
+    }
+}
+
+/// `y += Σ_l coefficients[l] * row(l)[offset .. offset + y.len()]`.
+///
+/// # Safety
+/// As [`Vector`]; every row has at least `offset + y.len()` values.
+#[inline(always)]
+pub(super) unsafe fn axpy_rows<V: Vector>(
+    coefficients: &[f32],
+    rows: &[&[f32]],
+    offset: usize,
+    y: &mut [f32],
+) {
+    debug_assert_eq!(coefficients.len(), rows.len());
+    debug_assert!(rows.iter().all(|row| row.len() >= offset + y.len()));
+    for (coefficients, rows) in coefficients.chunks(GROUP).zip(rows.chunks(GROUP)) {
+        // SAFETY: forwarded from the caller.
+        unsafe {
+            match rows.len() {
+                1 => axpy_group::<V, 1>(coefficients, rows, offset, y),
+                2 => axpy_group::<V, 2>(coefficients, rows, offset, y),
+                3 => axpy_group::<V, 3>(coefficients, rows, offset, y),
+                4 => axpy_group::<V, 4>(coefficients, rows, offset, y),
+                5 => axpy_group::<V, 5>(coefficients, rows, offset, y),
+                6 => axpy_group::<V, 6>(coefficients, rows, offset, y),
+                7 => axpy_group::<V, 7>(coefficients, rows, offset, y),
+                _ => axpy_group::<V, 8>(coefficients, rows, offset, y),
+            }
+        }
+    }
+}
+
+/// One pass of [`axpy_rows`] over `N` rows.
+///
+/// # Safety
+/// As [`axpy_rows`], with exactly `N` rows and coefficients.
+#[inline(always)]
+unsafe fn axpy_group<V: Vector, const N: usize>(
+    coefficients: &[f32],
+    rows: &[&[f32]],
+    offset: usize,
+    y: &mut [f32],
+) {
+    let n = y.len();
+    let py = y.as_mut_ptr();
+    let mut i = 0;
+    // SAFETY: `i + LANES <= n` for every vector access to `y`, and rows are `offset + n` long.
+    unsafe {
+        let mut a = [V::splat(0.0); N];
+        let mut p = [std::ptr::null::<f32>(); N];
+        for l in 0..N {
+            a[l] = V::splat(*coefficients.get_unchecked(l));
+            p[l] = rows.get_unchecked(l).as_ptr().add(offset);
+        }
+        while i + 2 * V::LANES <= n {
+            let mut first = V::load(py.add(i));
+            let mut second = V::load(py.add(i + V::LANES));
+            for l in 0..N {
+                first = V::load(p[l].add(i)).mul_add(a[l], first);
+                second = V::load(p[l].add(i + V::LANES)).mul_add(a[l], second);
+            }
+            first.store(py.add(i));
+            second.store(py.add(i + V::LANES));
+            i += 2 * V::LANES;
+        }
+        while i < n {
+            let mut value = *py.add(i);
+            for l in 0..N {
+                value = (*p[l].add(i)).mul_add(*coefficients.get_unchecked(l), value);
+            }
+            *py.add(i) = value;
+            i += 1;
+        }
+    }
+}
+
+/// Offers every value of `y` (or its magnitude, when `ABSOLUTE`) to `top` under index `first + i`.
+///
+/// Blocks of `UNROLL` vectors are skipped with one comparison against the weakest kept score; after
+/// the first few hundred values nearly every block is.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn scan<V: Vector, const ABSOLUTE: bool>(y: &[f32], first: u32, top: &mut Top) {
+    let (n, block) = (y.len(), UNROLL * V::LANES);
+    let p = y.as_ptr();
+    let score = |x: f32| if ABSOLUTE { x.abs() } else { x };
+    let mut i = 0;
+    // SAFETY: `i + block <= n` for every vector load.
+    unsafe {
+        while i + block <= n {
+            let mut best = V::load(p.add(i));
+            if ABSOLUTE {
+                best = best.abs();
+            }
+            for u in 1..UNROLL {
+                let next = V::load(p.add(i + u * V::LANES));
+                best = best.max(if ABSOLUTE { next.abs() } else { next });
+            }
+            if best.any_gt(V::splat(top.entry_score())) {
+                for at in i..i + block {
+                    top.offer(score(*p.add(at)), first + at as u32);
+                }
+            }
+            i += block;
+        }
+    }
+    for (at, &x) in y.iter().enumerate().skip(i) {
+        top.offer(score(x), first + at as u32);
+    }
+}

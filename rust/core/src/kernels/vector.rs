@@ -1,0 +1,28 @@
+//! The vector abstraction: what an instruction set must offer for the generic loops.
+//!
+//! Every method is `#[inline(always)]` in its implementations and takes on the target features of the
+//! function it is inlined into, so one generic loop compiles to each instruction set.
+
+/// A register of `LANES` float32 values.
+///
+/// # Safety
+/// All methods may execute instructions of the implementing instruction set: callers must be inside
+/// (or be inlined into) a function with that `target_feature`, on a CPU that has it. `load` and
+/// `store` need `LANES` valid values behind the pointer; no alignment is required.
+pub(super) trait Vector: Copy {
+    /// Number of float32 values held.
+    const LANES: usize;
+
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// `self * a + b`, rounded once where the instruction set fuses.
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+    unsafe fn abs(self) -> Self;
+    /// Whether any lane of `self` is greater than the same lane of `other`.
+    unsafe fn any_gt(self, other: Self) -> bool;
+    /// Sum of the lanes, in a fixed order.
+    unsafe fn sum(self) -> f32;
+}

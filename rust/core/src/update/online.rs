@@ -1,0 +1,205 @@
+//! The online update: accumulated statistics with forgetting and block-coordinate sweeps.
+//!
+//! After Mairal, Bach, Ponce & Sapiro (JMLR 2010, Algorithm 2), with the bias as one more atom whose code
+//! is always one. Over all samples seen, weighted by forgetting,
+//!
+//! ```text
+//! A = Σ z zᵀ (M, M),   B = Σ z xᵀ (M, d),   s = Σ z (M),   t = Σ x (d),   n = Σ 1
+//! ```
+//!
+//! are sufficient: Σ‖x − Dᵀz − b‖² is a quadratic in D and b with these coefficients, whatever D and b were
+//! when the codes were found. A sweep minimises it atom by atom; with the others fixed, atom m is optimal in
+//! the direction `B_m − s_m b − Σ_{j≠m} A_mj d_j`.
+
+use super::{ATOM_BLOCK, Batch, Moved, normalise};
+use crate::error::{Error, Result};
+use crate::kernels::{Simd, matmul};
+use crate::team::Team;
+
+/// Atoms of a sweep whose directions are formed by one product; inside a block they follow one another.
+const SWEEP_BLOCK: usize = 64;
+
+/// Accumulated statistics of a dictionary of M atoms in d dimensions.
+#[derive(Clone, Debug)]
+pub struct Online {
+    /// Width d.
+    pub n_features: usize,
+    /// A = Σ z zᵀ, shape (M, M).
+    pub code_products: Vec<f32>,
+    /// B = Σ z xᵀ, shape (M, d).
+    pub code_inputs: Vec<f32>,
+    /// s = Σ z, shape (M,).
+    pub code_sums: Vec<f32>,
+    /// t = Σ x, shape (d,).
+    pub input_sums: Vec<f32>,
+    /// Σ 1.
+    pub weight: f64,
+}
+
+impl Online {
+    /// Nothing seen yet.
+    pub fn new(n_components: usize, n_features: usize) -> Online {
+        Online {
+            n_features,
+            code_products: vec![0.0; n_components * n_components],
+            code_inputs: vec![0.0; n_components * n_features],
+            code_sums: vec![0.0; n_components],
+            input_sums: vec![0.0; n_features],
+            weight: 0.0,
+        }
+    }
+
+    /// Number of atoms.
+    pub fn n_components(&self) -> usize {
+        self.code_sums.len()
+    }
+
+    /// Mean of z_m² over the weighted samples, shape (M,).
+    pub fn energy(&self) -> Vec<f32> {
+        let m = self.n_components();
+        let scale = if self.weight > 0.0 { 1.0 / self.weight as f32 } else { 0.0 };
+        (0..m).map(|i| self.code_products[i * m + i] * scale).collect()
+    }
+
+    /// Multiplies what was seen by `keep`, then adds a mini-batch.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for shapes that do not fit.
+    pub fn accumulate(&mut self, batch: &Batch<'_>, keep: f32, simd: Simd, team: &Team<'_>) -> Result<()> {
+        let (m, d) = (self.n_components(), self.n_features);
+        if batch.d != d || batch.codes.n_components() != m {
+            return Err(Error::Argument("X and codes must have the shapes that the statistics have".into()));
+        }
+        let columns = batch.codes.columns();
+        team.run_pieces(&mut self.code_products, ATOM_BLOCK * m, || (), |(), block, piece| {
+            for (r, row) in piece.chunks_mut(m).enumerate() {
+                row.iter_mut().for_each(|value| *value *= keep);
+                for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
+                    batch.codes.row(i as usize).for_each(|(other, value)| row[other] += z * value);
+                }
+            }
+            Ok(())
+        })?;
+        team.run_pieces(&mut self.code_inputs, ATOM_BLOCK * d, || (), |(), block, piece| {
+            for (r, row) in piece.chunks_mut(d).enumerate() {
+                row.iter_mut().for_each(|value| *value *= keep);
+                for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
+                    simd.axpy(z, &batch.x[i as usize * d..][..d], row);
+                }
+            }
+            Ok(())
+        })?;
+        for (atom, sum) in self.code_sums.iter_mut().enumerate() {
+            *sum = *sum * keep + columns.column(atom).iter().map(|entry| entry.1).sum::<f32>();
+        }
+        self.input_sums.iter_mut().for_each(|value| *value *= keep);
+        batch.x.chunks(d).for_each(|x| simd.axpy(1.0, x, &mut self.input_sums));
+        self.weight = self.weight * f64::from(keep) + batch.n() as f64;
+        Ok(())
+    }
+
+    /// One block-coordinate sweep over all atoms and the bias. The statistics do not change.
+    ///
+    /// Atoms that were never used stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for shapes that do not fit, or cancellation.
+    pub fn sweep(
+        &self,
+        components: &[f32],
+        bias: &[f32],
+        unit_norm: bool,
+        simd: Simd,
+        team: &Team<'_>,
+    ) -> Result<Moved> {
+        let (m, d) = (self.n_components(), self.n_features);
+        if components.len() != m * d || bias.len() != d {
+            return Err(Error::Argument("components and bias must have the shapes that the statistics have".into()));
+        }
+        let mut moved = Moved { components: components.to_vec(), bias: bias.to_vec() };
+        if self.weight <= 0.0 {
+            return Ok(moved);
+        }
+        for first in (0..m).step_by(SWEEP_BLOCK) {
+            team.cancel().check()?;
+            let last = (first + SWEEP_BLOCK).min(m);
+            let mut directions = self.directions(first..last, &moved, team)?;
+            self.sweep_block(first..last, &mut directions, &mut moved.components, unit_norm, simd);
+        }
+        self.fit_bias(&mut moved, simd);
+        Ok(moved)
+    }
+
+    /// `B_m − s_m b − Σ_j A_mj d_j` for a block of atoms, in column panels spread over the team.
+    fn directions(&self, atoms: std::ops::Range<usize>, moved: &Moved, team: &Team<'_>) -> Result<Vec<f32>> {
+        let (m, d) = (self.n_components(), self.n_features);
+        let mut out = self.code_inputs[atoms.start * d..atoms.end * d].to_vec();
+        const ROWS: usize = 16;
+        team.run_pieces(&mut out, ROWS * d, || (), |(), block, piece| {
+            let first = atoms.start + block * ROWS;
+            for (r, row) in piece.chunks_mut(d).enumerate() {
+                let sum = self.code_sums[first + r];
+                row.iter_mut().zip(&moved.bias).for_each(|(value, b)| *value -= sum * b);
+            }
+            matmul(-1.0, &self.code_products[first * m..], m, &moved.components, d, piece);
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Atoms of a block one after the other, each seeing those before it.
+    fn sweep_block(
+        &self,
+        atoms: std::ops::Range<usize>,
+        directions: &mut [f32],
+        components: &mut [f32],
+        unit_norm: bool,
+        simd: Simd,
+    ) {
+        let (m, d) = (self.n_components(), self.n_features);
+        let mut step = vec![0.0; d];
+        for atom in atoms.clone() {
+            let own = self.code_products[atom * m + atom];
+            if own <= 0.0 {
+                continue;
+            }
+            let (direction, later) = directions[(atom - atoms.start) * d..].split_at_mut(d);
+            let place = &mut components[atom * d..(atom + 1) * d];
+            step.copy_from_slice(place);
+            for (value, u) in place.iter_mut().zip(direction) {
+                *value += *u / own;
+            }
+            if unit_norm {
+                normalise(place);
+            }
+            step.iter_mut().zip(&*place).for_each(|(step, value)| *step = value - *step);
+            for (r, row) in later.chunks_mut(d).enumerate() {
+                let weight = self.code_products[(atom + 1 + r) * m + atom];
+                if weight != 0.0 {
+                    simd.axpy(-weight, &step, row);
+                }
+            }
+        }
+    }
+
+    /// b = (t − Σ_m s_m d_m) / n.
+    fn fit_bias(&self, moved: &mut Moved, simd: Simd) {
+        moved.bias.copy_from_slice(&self.input_sums);
+        for (&sum, atom) in self.code_sums.iter().zip(moved.components.chunks(self.n_features)) {
+            simd.axpy(-sum, atom, &mut moved.bias);
+        }
+        let weight = self.weight as f32;
+        moved.bias.iter_mut().for_each(|value| *value /= weight);
+    }
+
+    /// Forgets everything about atoms that were replaced.
+    pub fn clear(&mut self, atoms: &[usize]) {
+        let (m, d) = (self.n_components(), self.n_features);
+        for &atom in atoms {
+            self.code_products[atom * m..(atom + 1) * m].fill(0.0);
+            (0..m).for_each(|other| self.code_products[other * m + atom] = 0.0);
+            self.code_inputs[atom * d..(atom + 1) * d].fill(0.0);
+            self.code_sums[atom] = 0.0;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `Dictionary`: atoms ready for encoding, and the encoders as its methods.
+
+use crate::convert::{Inputs, NewCodeArrays, matrix, new_codes, simd, value_error, vector};
+use crate::run::run;
+use icfl_core::codes::Codes;
+use icfl_core::dictionary::Dictionary;
+use icfl_core::encode::{self, Icfl, Omp, Selection};
+use icfl_core::team::Team;
+use numpy::{PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// Unchanging atoms, copied from a float32 array of shape (n_components, n_features).
+#[pyclass(name = "Dictionary", module = "icfl._core", frozen)]
+pub(crate) struct PyDictionary(Dictionary);
+
+fn selection(name: &str) -> PyResult<Selection> {
+    match name {
+        "positive" => Ok(Selection::Positive),
+        "absolute" => Ok(Selection::Absolute),
+        _ => Err(PyValueError::new_err(format!("selection must be 'positive' or 'absolute', got {name:?}"))),
+    }
+}
+
+impl PyDictionary {
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Inputs<'_>,
+        bias: &Option<PyReadonlyArray1<'_, f32>>,
+        n_jobs: Option<usize>,
+        encoder: impl FnOnce(&encode::Inputs<'_>, &Team<'_>) -> icfl_core::Result<Codes> + Send,
+    ) -> PyResult<NewCodeArrays<'py>> {
+        let inputs = encode::Inputs::new(x.rows(), vector(bias)?, &self.0).map_err(value_error)?;
+        Ok(new_codes(py, run(py, n_jobs, |team| encoder(&inputs, team))?))
+    }
+}
+
+#[pymethods]
+#[allow(non_snake_case)] // the field's name for inputs
+#[allow(clippy::too_many_arguments)] // Python's signature
+impl PyDictionary {
+    #[new]
+    fn new(components: PyReadonlyArray2<'_, f32>) -> PyResult<PyDictionary> {
+        let (atoms, d) = matrix(&components, "components")?;
+        Dictionary::new(atoms.to_vec(), d, simd()?).map(PyDictionary).map_err(value_error)
+    }
+
+    #[getter]
+    fn n_components(&self) -> usize {
+        self.0.n_components()
+    }
+
+    #[getter]
+    fn n_features(&self) -> usize {
+        self.0.n_features()
+    }
+
+    /// The n_nonzero largest positive inner products of each row.
+    #[pyo3(signature = (X, bias, n_nonzero, n_jobs))]
+    fn encode_topk<'py>(
+        &self,
+        py: Python<'py>,
+        X: Inputs<'py>,
+        bias: Option<PyReadonlyArray1<'py, f32>>,
+        n_nonzero: usize,
+        n_jobs: Option<usize>,
+    ) -> PyResult<NewCodeArrays<'py>> {
+        self.encode(py, &X, &bias, n_jobs, |inputs, team| encode::encode_topk(inputs, n_nonzero, team))
+    }
+
+    /// Stage-wise block matching pursuit.
+    #[pyo3(signature = (X, bias, n_iterations, atoms_per_iteration, threshold, selection, use_gram, n_jobs))]
+    fn encode_icfl<'py>(
+        &self,
+        py: Python<'py>,
+        X: Inputs<'py>,
+        bias: Option<PyReadonlyArray1<'py, f32>>,
+        n_iterations: usize,
+        atoms_per_iteration: usize,
+        threshold: f32,
+        selection: &str,
+        use_gram: bool,
+        n_jobs: Option<usize>,
+    ) -> PyResult<NewCodeArrays<'py>> {
+        let selection = self::selection(selection)?;
+        let options = Icfl { n_iterations, atoms_per_iteration, threshold, selection, use_gram };
+        self.encode(py, &X, &bias, n_jobs, |inputs, team| encode::encode_icfl(inputs, &options, team))
+    }
+
+    /// Orthogonal matching pursuit.
+    #[pyo3(signature = (X, bias, n_nonzero, threshold, selection, use_gram, n_jobs))]
+    fn encode_omp<'py>(
+        &self,
+        py: Python<'py>,
+        X: Inputs<'py>,
+        bias: Option<PyReadonlyArray1<'py, f32>>,
+        n_nonzero: usize,
+        threshold: f32,
+        selection: &str,
+        use_gram: bool,
+        n_jobs: Option<usize>,
+    ) -> PyResult<NewCodeArrays<'py>> {
+        let options = Omp { n_nonzero, threshold, selection: self::selection(selection)?, use_gram };
+        self.encode(py, &X, &bias, n_jobs, |inputs, team| encode::encode_omp(inputs, &options, team))
+    }
+}

@@ -1,0 +1,24 @@
+//! `icfl._core`: checks and converts arguments, releases the GIL, calls `icfl-core`, converts back.
+
+#![deny(unsafe_code)]
+
+mod convert;
+mod dictionary;
+mod functions;
+mod run;
+mod updates;
+
+
+#[pyo3::pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::dictionary::PyDictionary;
+    #[pymodule_export]
+    use super::functions::{coherent_atoms, decode, prepare_rows, simd_level, simd_levels};
+    #[pymodule_export]
+    use super::updates::{PyAdamUpdate, PyOnlineUpdate};
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)] // Python's name for it
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}
