@@ -1,0 +1,282 @@
+"""Coders: how a row becomes a sparse code, as small immutable values.
+
+A coder knows its own options and how to call the compiled encoder; it knows neither data nor
+dictionary. The stateless calls, `SparseCoder` and the learners all take their coder from here.
+Adding one is a class with the face of `Coder` and a row in `CODERS`.
+
+Pursuit needs, in every round, the inner products of all atoms with all residuals. They come either
+from a product with the dictionary, n·M·d multiplications a round, or from the Gram matrix
+D Dᵀ of M² float32 numbers, which costs M²·d/2 multiplications once and then only a few of its
+rows per sample and round. `gram_fits` and `gram_pays` decide.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from icfl import _core
+from icfl._validation import Floats, check_choice, check_count, check_number
+from icfl.exceptions import InputError
+
+__all__ = [
+    "CODERS",
+    "GRAM_BUDGET",
+    "BlockPursuit",
+    "Coder",
+    "Codes",
+    "OrthogonalPursuit",
+    "TopK",
+    "cached_dictionary",
+    "codes_of",
+    "gram_fits",
+    "gram_pays",
+    "input_error",
+    "join_codes",
+]
+
+Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""Rows in compressed form: indptr (n + 1,) int64, indices (nnz,) int32, data (nnz,) float32."""
+
+GRAM_BUDGET = 1 << 30
+"""Largest Gram matrix in bytes, 1 GiB or 16,384 atoms; the environment's ICFL_GRAM_BUDGET wins."""
+
+_SELECTIONS = ("positive", "absolute")
+
+
+class Coder(Protocol):
+    """What a coder is: its number of rounds, and the encoding itself."""
+
+    @property
+    def rounds(self) -> int:
+        """Number of times the inner products with the residual are needed."""
+
+    def encode(
+        self,
+        dictionary: _core.Dictionary,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        *,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes:
+        """Encode the rows of `X`, shape (n, d), with the atoms of `dictionary`."""
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The `n_nonzero` largest positive inner products."""
+
+    n_nonzero: int
+    rounds = 1
+
+    def __post_init__(self) -> None:
+        check_count(self.n_nonzero, "n_nonzero")
+
+    def encode(
+        self,
+        dictionary: _core.Dictionary,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        *,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes:
+        """Encode in one round; the Gram matrix is of no use."""
+        n_nonzero = min(self.n_nonzero, dictionary.n_components)
+        return dictionary.encode_topk(X, bias, n_nonzero, n_jobs)
+
+
+@dataclass(frozen=True)
+class BlockPursuit:
+    """Algorithm 1 of the paper; with one atom per iteration it is matching pursuit."""
+
+    n_iterations: int
+    atoms_per_iteration: int
+    threshold: float
+    selection: str
+
+    def __post_init__(self) -> None:
+        check_count(self.n_iterations, "n_iterations")
+        check_count(self.atoms_per_iteration, "atoms_per_iteration")
+        check_number(self.threshold, "threshold")
+        check_choice(self.selection, "selection", _SELECTIONS)
+
+    @property
+    def rounds(self) -> int:
+        """One per iteration."""
+        return self.n_iterations
+
+    def encode(
+        self,
+        dictionary: _core.Dictionary,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        *,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes:
+        """Encode by `n_iterations` rounds of `atoms_per_iteration` atoms."""
+        return dictionary.encode_icfl(
+            X,
+            bias,
+            int(self.n_iterations),
+            min(int(self.atoms_per_iteration), dictionary.n_components),
+            float(self.threshold),
+            _selection(self.selection),
+            use_gram,
+            n_jobs,
+        )
+
+
+@dataclass(frozen=True)
+class OrthogonalPursuit:
+    """Orthogonal matching pursuit: all coefficients are refitted after every new atom."""
+
+    n_nonzero: int
+    threshold: float
+    selection: str
+
+    def __post_init__(self) -> None:
+        check_count(self.n_nonzero, "n_nonzero")
+        check_number(self.threshold, "threshold")
+        check_choice(self.selection, "selection", _SELECTIONS)
+
+    @property
+    def rounds(self) -> int:
+        """One per atom."""
+        return self.n_nonzero
+
+    def encode(
+        self,
+        dictionary: _core.Dictionary,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        *,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes:
+        """Encode by at most `n_nonzero` atoms, each chosen once."""
+        n_nonzero = min(int(self.n_nonzero), dictionary.n_components)
+        return dictionary.encode_omp(
+            X,
+            bias,
+            n_nonzero,
+            float(self.threshold),
+            _selection(self.selection),
+            use_gram,
+            n_jobs,
+        )
+
+
+CODERS: Mapping[str, Callable[[Mapping[str, Any]], Coder]] = {
+    "topk": lambda o: TopK(o["n_nonzero"]),
+    "icfl": lambda o: BlockPursuit(
+        o["n_iterations"], o["atoms_per_iteration"], o["threshold"], o["selection"] or "positive"
+    ),
+    "mp": lambda o: BlockPursuit(
+        check_count(o["n_nonzero"], "n_nonzero"), 1, o["threshold"], o["selection"] or "absolute"
+    ),
+    "omp": lambda o: OrthogonalPursuit(
+        o["n_nonzero"], o["threshold"], o["selection"] or "absolute"
+    ),
+}
+"""Algorithm name to coder, given the options of `SparseCoder`."""
+
+
+def gram_fits(n_components: int) -> bool:
+    """Whether the Gram matrix stays within the budget, read anew at every call."""
+    text = os.environ.get("ICFL_GRAM_BUDGET", str(GRAM_BUDGET))
+    try:
+        budget = int(text)
+    except ValueError:
+        raise InputError(f"ICFL_GRAM_BUDGET must be a number of bytes, got {text!r}") from None
+    return 4 * n_components * n_components <= budget
+
+
+def gram_pays(n_components: int, n_samples: int, rounds: int) -> bool:
+    """Whether the Gram matrix is within the budget and worth its cost for `n_samples` rows.
+
+    It costs M²·d/2 multiplications and saves about n·M·d in every round but the first.
+    """
+    return n_samples * (rounds - 1) > n_components // 2 and gram_fits(n_components)
+
+
+def codes_of(Z: csr_array) -> Codes:
+    """Return the arrays of a CSR matrix in the types that the compiled code takes."""
+    return (
+        np.ascontiguousarray(Z.indptr, dtype=np.int64),
+        np.ascontiguousarray(Z.indices, dtype=np.int32),
+        np.ascontiguousarray(Z.data, dtype=np.float32),
+    )
+
+
+def join_codes(parts: list[Codes], n_components: int) -> csr_array:
+    """Stack codes row-wise as one CSR array, with int32 indices where they fit."""
+    indptr = np.zeros(1 + sum(len(part[0]) - 1 for part in parts), dtype=np.int64)
+    row = 0
+    for starts, _, _ in parts:
+        indptr[row + 1 : row + len(starts)] = indptr[row] + starts[1:]
+        row += len(starts) - 1
+    indices = np.concatenate([part[1] for part in parts] or [np.zeros(0, dtype=np.int32)])
+    data = np.concatenate([part[2] for part in parts] or [np.zeros(0, dtype=np.float32)])
+    narrow = indptr[-1] <= np.iinfo(np.int32).max
+    index = np.int32 if narrow else np.int64
+    Z = csr_array(
+        (data, indices.astype(index, copy=False), indptr.astype(index, copy=False)),
+        shape=(len(indptr) - 1, n_components),
+    )
+    Z.has_sorted_indices = True
+    Z.has_canonical_format = True
+    return Z
+
+
+def input_error(error: ValueError, first_row: int) -> InputError:
+    """Turn a refusal of a block of rows into one that names the row in the caller's whole array."""
+    message = re.sub(r"\brow (\d+)", lambda m: f"row {int(m[1]) + first_row}", str(error))
+    return InputError(message)
+
+
+_dictionaries: weakref.WeakKeyDictionary[object, tuple[object, _core.Dictionary]] = (
+    weakref.WeakKeyDictionary()
+)
+_dictionaries_lock = threading.Lock()
+
+
+def cached_dictionary(owner: object, components: NDArray[np.float32]) -> _core.Dictionary:
+    """Return the compiled dictionary (with its Gram matrix) that belongs to an estimator.
+
+    It lives beside the estimator rather than in it: pickles, copies and comparisons of estimators
+    do not see it, several threads share it, and it goes when the estimator goes or holds another
+    `components` array.
+    """
+    with _dictionaries_lock:
+        known = _dictionaries.get(owner)
+        if known is not None and known[0] is components:
+            return known[1]
+        dictionary = _core.Dictionary(components)
+        _dictionaries[owner] = (components, dictionary)
+        return dictionary
+
+
+def _selection(name: str) -> _core.Selection:
+    return cast("_core.Selection", name)
+
+
+def _renew_lock() -> None:
+    """Give a forked child its own lock: the parent's may have been held by another thread."""
+    global _dictionaries_lock
+    _dictionaries_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

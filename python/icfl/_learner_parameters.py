@@ -1,0 +1,84 @@
+"""The parameters of a learner: their defaults, the published values, and their checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icfl._initialisation import INITS
+from icfl._validation import check_choice, check_count, check_flag, check_number
+from icfl.exceptions import InputError
+
+if TYPE_CHECKING:
+    from icfl.learner import ICFL
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_INIT",
+    "DEFAULT_MAX_ITER",
+    "DEFAULT_UPDATE",
+    "PAPER",
+    "check_parameters",
+]
+
+DEFAULT_UPDATE = "online"
+DEFAULT_BATCH_SIZE = 1024
+DEFAULT_MAX_ITER = 20
+DEFAULT_INIT = "auto"
+
+PAPER: dict[str, Any] = {
+    "n_components": 8192,
+    "n_iterations": 20,
+    "atoms_per_iteration": 5,
+    "threshold": -np.inf,
+    "selection": "positive",
+    "update": "adam",
+    "learning_rate": 5e-5,
+    "atom_norm": "unit",
+    "coherence_limit": 0.9,
+    "unit_norm_inputs": True,
+    "batch_size": 8192,
+    "max_iter": None,
+    "max_steps": 300_000,
+    "init": "linear",
+}
+"""What `ICFL.paper` sets."""
+
+
+def check_parameters(model: ICFL) -> None:
+    """Refuse parameters that are out of range; the update checks its own."""
+    model._coder()
+    model._unit_norm()
+    if model.n_components != "auto":
+        check_count(model.n_components, "n_components")
+    check_count(model.batch_size, "batch_size")
+    check_choice(model.atom_norm, "atom_norm", ("unit", "free"))
+    check_number(model.coherence_limit, "coherence_limit", low=0.0, high=1.0)
+    check_flag(model.sparse_output, "sparse_output")
+    if model.learning_rate is not None:
+        check_number(model.learning_rate, "learning_rate", low=0.0, closed=False)
+    if isinstance(model.init, str):
+        check_choice(model.init, "init", INITS)
+    _check_limits(model)
+    _check_backend(model.backend, model.device)
+
+
+def _check_limits(model: ICFL) -> None:
+    if model.max_iter is None and model.max_steps is None:
+        raise InputError("max_iter and max_steps must not both be None")
+    for name in ("max_iter", "max_steps"):
+        if getattr(model, name) is not None:
+            check_count(getattr(model, name), name)
+    if model.tol is not None:
+        check_number(model.tol, "tol")
+    check_number(model.validation_fraction, "validation_fraction", low=0, high=1, closed=False)
+    check_number(model.checkpoint_interval, "checkpoint_interval", low=0)
+
+
+def _check_backend(backend: object, device: object) -> None:
+    check_choice(backend, "backend", ("auto", "rust", "torch"))
+    if backend == "torch":
+        raise InputError("backend='torch' is not available in this version; use 'auto' or 'rust'")
+    if device not in (None, "cpu"):
+        raise InputError(f"device must be None or 'cpu' with this backend, got {device!r}")

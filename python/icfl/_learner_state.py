@@ -1,0 +1,132 @@
+"""A learner in forms that outlive the process: for model files, and to recognise a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icfl import updates
+from icfl._checkpoint import fingerprint
+from icfl._history import Run
+from icfl._minibatches import TrainingRows
+from icfl.exceptions import InputError
+
+if TYPE_CHECKING:
+    from icfl.learner import ICFL
+
+__all__ = ["from_state", "get_state", "identity"]
+
+FINGERPRINT_ROWS = 64
+
+# Parameters that do not move the dictionary, or only say when to stop.
+_FREE = frozenset(
+    {
+        "backend",
+        "checkpoint",
+        "checkpoint_interval",
+        "device",
+        "max_iter",
+        "max_steps",
+        "n_jobs",
+        "random_state",
+        "sparse_output",
+        "tol",
+        "validation_fraction",
+        "verbose",
+    }
+)
+
+
+def identity(
+    model: ICFL, rows: TrainingRows, n_components: int, held_back: float
+) -> dict[str, Any]:
+    """Return what two fits must have in common for one to continue the other."""
+    params = {k: v for k, v in model.get_params(deep=False).items() if k not in _FREE}
+    params["n_components"] = n_components
+    params["update"] = model.update if isinstance(model.update, str) else repr(model.update)
+    params["held back"] = float(held_back)
+    if isinstance(model.random_state, Integral):
+        params["random_state"] = int(model.random_state)
+    if not isinstance(model.init, str):
+        init = np.ascontiguousarray(model.init, dtype=np.float64)
+        params["init"] = hashlib.blake2b(init.tobytes(), digest_size=16).hexdigest()
+    return params | fingerprint(rows.sample(FINGERPRINT_ROWS), len(rows.X))
+
+
+def get_state(model: ICFL) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return a fitted learner as JSON values and arrays."""
+    params = model.get_params(deep=False)
+    tensors: dict[str, NDArray[Any]] = {"components": model.components_, "bias": model.bias_}
+    if not isinstance(model.init, str):
+        tensors["init"] = np.asarray(params.pop("init"), dtype=np.float64)
+    if not isinstance(model.random_state, Integral):
+        params["random_state"] = None
+    if model.checkpoint is not None:
+        params["checkpoint"] = os.fspath(model.checkpoint)
+    params["update"] = _update_to_json(model.update)
+    numbers, arrays = model._run.get_state()
+    fitted = {"n_features_in_": model.n_features_in_, "n_iter_": model.n_iter_}
+    names = getattr(model, "feature_names_in_", None)
+    if names is not None:
+        fitted["feature_names_in_"] = list(map(str, names))
+    return {"params": params, "fitted": fitted, "run": numbers}, tensors | arrays
+
+
+def from_state(cls: type[ICFL], config: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> ICFL:
+    """Return the learner that `get_state` described, after checking that its parts agree."""
+    params = dict(config["params"])
+    params["update"] = _update_from_json(params["update"])
+    if "init" in tensors:
+        params["init"] = tensors["init"]
+    model = cls(**params)
+    components, bias = tensors["components"], tensors["bias"]
+    fitted, run = config["fitted"], Run.from_state(config["run"], tensors)
+    width = fitted["n_features_in_"]
+    _check_array(components, "components", (len(run.last_active), width))
+    _check_array(bias, "bias", (width,))
+    _check_array(run.window.moments.mean, "window_mean", (width,))
+    _check_array(run.window.moments.centred_ss, "window_centred_ss", (width,))
+    model.n_features_in_ = width
+    if "feature_names_in_" in fitted:
+        model.feature_names_in_ = np.asarray(fitted["feature_names_in_"], dtype=object)
+    model._update = model._update_arrays = None
+    model._restore(components, bias, run, int(fitted["n_iter_"]))
+    return model
+
+
+def _check_array(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise InputError(
+            f"{name} must be a finite floating array of shape {shape}, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+
+
+def _update_to_json(update: Any) -> Any:
+    """Return an update's name, or the class and fields of one of `icfl.updates`."""
+    if isinstance(update, str):
+        return update
+    if (
+        dataclasses.is_dataclass(update)
+        and not isinstance(update, type)
+        and type(update).__module__ == updates.__name__
+    ):
+        return {"class": type(update).__name__, "fields": dataclasses.asdict(update)}
+    # An update of the user's own: the model encodes as before, only learning on will say that the
+    # update is unknown.
+    return repr(update)
+
+
+def _update_from_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    name = value["class"]
+    if name not in updates.__all__ or not dataclasses.is_dataclass(getattr(updates, name)):
+        raise InputError(f"update: {name!r} is not one of icfl.updates")
+    return getattr(updates, name)(**value["fields"])

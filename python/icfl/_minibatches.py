@@ -1,0 +1,158 @@
+"""Mini-batches: which rows make up the step with a given number, and the rows themselves.
+
+Everything random is drawn from generators seeded with (seed, purpose, index), so the mini-batch of
+a step is a function of the seed and the step number alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icfl._base import prepare, prepared_blocks
+from icfl._validation import native_floats
+
+__all__ = ["Purpose", "Schedule", "TrainingRows", "generator", "survey"]
+
+RECORD_STEPS = 50
+"""Fewest steps between two entries of the history, except at the end of a pass."""
+RECORDS_PER_PASS = 20
+"""Most entries of the history in one pass."""
+MOST_HELD_BACK = 8192
+"""Most rows held back, whatever the fraction: more would not make the estimate much better."""
+
+
+class Purpose:
+    """What a generator is for; part of its seed."""
+
+    INIT, SHUFFLE, STEP, HOLD_BACK = range(4)
+
+
+def generator(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
+    """Return the generator of a purpose; the same for the same arguments."""
+    return np.random.default_rng(np.random.SeedSequence([seed, purpose, index]))
+
+
+class TrainingRows:
+    """The rows of a fit, prepared as they are asked for.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), floating, integer or boolean
+        All rows; a memory map is read row by row.
+    unit_norm : bool
+        Whether rows are scaled to unit norm.
+    n_jobs : int or None
+        Threads.
+    """
+
+    def __init__(self, X: NDArray[Any], unit_norm: bool, n_jobs: int | None) -> None:
+        self.X = X
+        self.unit_norm = unit_norm
+        self.n_jobs = n_jobs
+
+    def take(self, indices: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the prepared rows at increasing `indices`: in that order a disk is read best."""
+        return prepare(native_floats(self.X[indices]), self.unit_norm, self.n_jobs)[0]
+
+    def sample(self, n_rows: int) -> NDArray[np.float32]:
+        """Return at most `n_rows` rows, evenly spaced."""
+        count = min(n_rows, len(self.X))
+        return self.take(np.arange(count) * len(self.X) // count)
+
+
+def survey(rows: TrainingRows) -> tuple[NDArray[np.float32], float]:
+    """Read all rows once, which finds any that is not finite before the work begins.
+
+    Returns
+    -------
+    mean : ndarray of shape (d,), float32
+        Mean of the prepared rows.
+    mean_norm : float
+        Mean norm of the rows before they were prepared.
+    """
+    total = np.zeros(rows.X.shape[1])
+    norms = 0.0
+    for block in prepared_blocks(rows.X, rows.unit_norm, rows.n_jobs):
+        total += block.rows.sum(axis=0, dtype=np.float64)
+        norms += float(block.norms.sum(dtype=np.float64))
+    return (total / len(rows.X)).astype(np.float32), norms / len(rows.X)
+
+
+class Schedule:
+    """Which rows make up the mini-batch of a step, and when a fit ends.
+
+    A pass deals all rows into ⌈n / batch_size⌉ mini-batches of nearly equal size, in a new order
+    each time. The order of one pass is in memory, 4 bytes a row.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the data.
+    batch_size : int
+        Most rows of a mini-batch.
+    max_iter : int or None
+        Most passes.
+    max_steps : int or None
+        Most steps.
+    held_back : float
+        Share of the rows that are kept out of training, at most `MOST_HELD_BACK` rows.
+    seed : int
+        Seed of the run.
+    """
+
+    def __init__(
+        self,
+        n_rows: int,
+        *,
+        batch_size: int,
+        max_iter: int | None,
+        max_steps: int | None,
+        held_back: float,
+        seed: int,
+    ) -> None:
+        self._seed = seed
+        self._train, self.validation = self._split(n_rows, held_back)
+        self.n_rows = n_rows - len(self.validation)
+        self.batches = math.ceil(self.n_rows / batch_size)
+        limits = [max_steps, None if max_iter is None else max_iter * self.batches]
+        self.n_steps = min(limit for limit in limits if limit is not None)
+        self._record_every = max(RECORD_STEPS, math.ceil(self.batches / RECORDS_PER_PASS))
+        self._shuffled: tuple[int, NDArray[Any]] | None = None
+
+    def indices(self, step: int) -> NDArray[Any]:
+        """Return the increasing row numbers of the mini-batch of a step."""
+        epoch, batch = divmod(step, self.batches)
+        order = self._order(epoch)
+        first, last = (i * self.n_rows // self.batches for i in (batch, batch + 1))
+        chosen = order[first:last]
+        return np.sort(chosen if self._train is None else self._train[chosen])
+
+    def passes(self, step: int) -> int:
+        """Return the number of passes begun when `step` steps are finished."""
+        return math.ceil(step / self.batches)
+
+    def records(self, step: int) -> bool:
+        """Whether the history gets an entry when `step` steps are finished."""
+        within = step % self.batches
+        return within == 0 or within % self._record_every == 0 or step == self.n_steps
+
+    def _order(self, epoch: int) -> NDArray[Any]:
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            order = np.arange(self.n_rows, dtype=_index_type(self.n_rows))
+            generator(self._seed, Purpose.SHUFFLE, epoch).shuffle(order)
+            self._shuffled = (epoch, order)
+        return self._shuffled[1]
+
+    def _split(self, n_rows: int, share: float) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+        count = min(math.ceil(share * n_rows), MOST_HELD_BACK, n_rows - 1)
+        order = np.arange(n_rows if count else 0, dtype=_index_type(n_rows))
+        generator(self._seed, Purpose.HOLD_BACK).shuffle(order)
+        return (np.sort(order[count:]) if count else None), np.sort(order[:count])
+
+
+def _index_type(n_rows: int) -> type[np.uint32] | type[np.int64]:
+    return np.uint32 if n_rows <= np.iinfo(np.uint32).max else np.int64

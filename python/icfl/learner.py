@@ -1,0 +1,376 @@
+"""ICFL: dictionary learning by iterative codebook feature learning.
+
+Rows x (d numbers) are written as x ≈ z D + b with sparse codes z from block pursuit
+(`icfl.encode_icfl`) and a dictionary D (M, d) that follows the codes, mini-batch by mini-batch
+(`icfl.updates`). Method: Donhauser et al., "Towards scientific discovery with dictionary learning:
+Extracting biological concepts from microscopy foundation models", ICML 2025, arXiv:2412.16247.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from icfl import _learner_state
+from icfl._base import DictionaryModel, prepare
+from icfl._coders import BlockPursuit
+from icfl._history import Run
+from icfl._learner_parameters import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_INIT,
+    DEFAULT_MAX_ITER,
+    DEFAULT_UPDATE,
+    PAPER,
+    check_parameters,
+)
+from icfl._learner_runs import continued, open_checkpoint, resumed, schedule_of, started
+from icfl._minibatches import TrainingRows
+from icfl._training import Callback, Trainer, UpdateState, train
+from icfl._validation import check_flag, check_n_jobs, estimator_rows, iter_chunks
+
+__all__ = ["ICFL"]
+
+
+class ICFL(DictionaryModel):
+    """Sparse dictionary learning by iterative codebook feature learning.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Atoms of the dictionary; "auto" takes 8 per feature, or as many as `init` has rows.
+    n_iterations : int, default=20
+        Rounds of the encoder.
+    atoms_per_iteration : int, default=5
+        Atoms that join in a round.
+    threshold : float, default=0.0
+        An atom joins only while its inner product with the residual exceeds it, so easy rows end
+        with fewer non-zeros; see `icfl.encode_icfl`. ``-inf`` is the published algorithm.
+    selection : {"positive", "absolute"}, default="positive"
+        Rank atoms by signed inner product, as published, or by its absolute value.
+    update : {"online", "adam"} or an update of `icfl.updates`, default="online"
+        How the dictionary follows the codes.
+    learning_rate : float, optional
+        Step size of the update; None takes the update's own default.
+    atom_norm : {"unit", "free"}, default="unit"
+        Whether atoms are kept at unit norm.
+    coherence_limit : float, default=0.9
+        Cosine above which one of two atoms is replaced.
+    unit_norm_inputs : bool, default=True
+        Scale every row to unit norm before it is encoded.
+    batch_size : int, default=1024
+        Most rows of a mini-batch. A pass of ``fit`` deals all rows into mini-batches of nearly
+        equal size, so none is left over.
+    max_iter : int or None, default=20
+        Most passes over the data; None for no limit but `max_steps`.
+    max_steps : int or None, default=None
+        Most mini-batches; None for no limit but `max_iter`.
+    init : {"auto", "random", "linear", "data"} or array of shape (n_components, n_features)
+        First dictionary: directions from the unit sphere ("random"), PyTorch's default for a
+        linear layer ("linear"), or normalised rows of the data ("data", which "auto" means).
+    sparse_output : bool, default=True
+        Give codes as a CSR array; False gives dense arrays, which ``set_output`` needs.
+    random_state : int, RandomState instance or None, default=None
+        Source of all randomness. An int gives the same bits every time.
+    n_jobs : int, optional
+        Threads; None takes all cores. Results have the same bits for any number.
+    backend : {"auto", "rust"}, default="auto"
+        Where the work is done. Both mean the compiled code on the CPU.
+    device : None or "cpu", default=None
+        Device of the backend.
+    verbose : int, default=0
+        Above 0, every entry of the history is logged at level INFO to the logger "icfl".
+    tol : float, optional
+        End when the explained variance of held-back rows has not risen by more than this in five
+        entries of the history. None holds nothing back.
+    validation_fraction : float, default=0.1
+        Share of the rows held back if `tol` is given, at most 8,192 rows.
+    checkpoint : path-like, optional
+        File from which a killed ``fit`` can go on; written at the end, after Ctrl-C and every
+        `checkpoint_interval` seconds.
+    checkpoint_interval : float, default=60.0
+        Seconds between two writes of the checkpoint.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features), float32
+        The dictionary, one atom a row. Read-only: assign another array to change it.
+    bias_ : ndarray of shape (n_features,), float32
+        Subtracted from prepared rows before they are encoded.
+    n_features_in_ : int
+        Width of the data.
+    n_steps_, n_iter_, n_samples_seen_ : int
+        Finished mini-batches, passes begun by the last ``fit``, and rows seen in all mini-batches.
+    input_norm_ : float
+        Mean norm of the rows before they were scaled. ``transform`` warns of data whose mean norm
+        differs more than four-fold.
+    history_ : list of dict
+        One entry at the end of each pass, every 50 mini-batches or so within long ones, and at the
+        end of each ``partial_fit``: ``step``, ``epoch``, ``n_samples_seen``; over the mini-batches
+        since the last entry, each measured before its update, ``explained_variance``, ``cosine``
+        (mean over rows), ``l0`` (mean non-zeros of a row) and ``replaced`` (atoms replaced);
+        ``dead``, the share of atoms without an activation in the last pass (``partial_fit``: the
+        last 1,000 mini-batches), or in all that was seen while that is less; ``seconds`` since the
+        start; and ``validation_explained_variance`` where rows are held back.
+
+    See Also
+    --------
+    SparseCoder : Encodes with a given dictionary.
+    ControlWhitener : The preprocessing that comes first.
+
+    References
+    ----------
+    .. [1] Donhauser et al., "Towards scientific discovery with dictionary learning: Extracting
+       biological concepts from microscopy foundation models", ICML 2025, arXiv:2412.16247.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import icfl
+    >>> X = np.random.default_rng(0).standard_normal((500, 16))
+    >>> model = icfl.ICFL(32, n_iterations=4, atoms_per_iteration=1, max_iter=2, random_state=0)
+    >>> Z = model.fit_transform(X)
+    >>> Z.shape, int(np.diff(Z.indptr).max()) <= 4
+    ((500, 32), True)
+    """
+
+    def __init__(
+        self,
+        n_components: int | str = "auto",
+        *,
+        n_iterations: int = 20,
+        atoms_per_iteration: int = 5,
+        threshold: float = 0.0,
+        selection: str = "positive",
+        update: Any = DEFAULT_UPDATE,
+        learning_rate: float | None = None,
+        atom_norm: str = "unit",
+        coherence_limit: float = 0.9,
+        unit_norm_inputs: bool = True,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        max_iter: int | None = DEFAULT_MAX_ITER,
+        max_steps: int | None = None,
+        init: str | ArrayLike = DEFAULT_INIT,
+        sparse_output: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        backend: str = "auto",
+        device: str | None = None,
+        verbose: int = 0,
+        tol: float | None = None,
+        validation_fraction: float = 0.1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
+    ) -> None:
+        self.n_components = n_components
+        self.n_iterations = n_iterations
+        self.atoms_per_iteration = atoms_per_iteration
+        self.threshold = threshold
+        self.selection = selection
+        self.update = update
+        self.learning_rate = learning_rate
+        self.atom_norm = atom_norm
+        self.coherence_limit = coherence_limit
+        self.unit_norm_inputs = unit_norm_inputs
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_steps = max_steps
+        self.init = init
+        self.sparse_output = sparse_output
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.backend = backend
+        self.device = device
+        self.verbose = verbose
+        self.tol = tol
+        self.validation_fraction = validation_fraction
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
+
+    @classmethod
+    def paper(cls, **overrides: Any) -> ICFL:
+        """Return an estimator with the published settings.
+
+        8,192 atoms, 20 rounds of 5, no threshold, Adam with learning rate 5e-5 on mini-batches of
+        8,192 for 300,000 steps, PyTorch's default initialisation. The paper does not say whether
+        atoms keep unit norm; here they do (``atom_norm="free"`` for the other reading).
+
+        Parameters
+        ----------
+        **overrides
+            Parameters to set differently.
+
+        Returns
+        -------
+        ICFL
+            The estimator, not fitted.
+
+        Examples
+        --------
+        >>> import icfl
+        >>> icfl.ICFL.paper(max_steps=1000).update
+        'adam'
+        """
+        return cls(**{**PAPER, **overrides})
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        *,
+        resume: bool = False,
+        callback: Callback | None = None,
+    ) -> ICFL:
+        """Learn a dictionary.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows. A memory map is read mini-batch by mini-batch.
+        y : ignored
+            Present for scikit-learn's interface.
+        resume : bool, default=False
+            Go on from `checkpoint` if that file exists, else start at the beginning. The result has
+            the bits of a fit that was never interrupted. `max_iter`, `max_steps` and `tol` may
+            differ from those of the checkpoint.
+        callback : callable, optional
+            Called after every mini-batch with a named tuple (step, n_steps, history).
+
+        Returns
+        -------
+        ICFL
+            The estimator itself.
+
+        Raises
+        ------
+        InputError
+            If a parameter is out of range, a value of `X` is not finite, or the checkpoint belongs
+            to other data or parameters.
+        KeyboardInterrupt
+            After Ctrl-C, within about a second. The estimator is then fitted as of the last
+            finished mini-batch, the checkpoint is written, and `partial_fit` or
+            ``fit(resume=True)`` go on from there.
+        """
+        X = estimator_rows(self, X, reset=True)
+        check_parameters(self)
+        rows = TrainingRows(X, self._unit_norm(), check_n_jobs(self.n_jobs))
+        checkpoint = open_checkpoint(self, rows, resume=resume)
+        trainer = resumed(self, checkpoint) if checkpoint is not None and resume else None
+        if trainer is None:
+            trainer = started(self, rows)
+        schedule = schedule_of(self, trainer, len(X))
+        try:
+            train(
+                trainer,
+                schedule,
+                rows,
+                tol=self.tol,
+                checkpoint=checkpoint,
+                callback=callback,
+                verbose=self.verbose,
+            )
+        except KeyboardInterrupt:
+            self._adopt(trainer, schedule.passes(trainer.run.step))
+            if checkpoint is not None:
+                trainer.write(checkpoint)
+            raise
+        self._adopt(trainer, schedule.passes(trainer.run.step))
+        return self
+
+    def partial_fit(self, X: ArrayLike, y: object = None) -> ICFL:
+        """Learn from some more rows, in the order given.
+
+        The first call starts a dictionary; further calls, also after ``fit``, go on from the
+        update's state. A model read from a file has no such state: its dictionary moves on with
+        fresh statistics. Parameters of the update that were changed meanwhile take effect with the
+        next ``fit``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, taken as one or more mini-batches of `batch_size` rows, the last one shorter.
+        y : ignored
+            Present for scikit-learn's interface.
+
+        Returns
+        -------
+        ICFL
+            The estimator itself.
+
+        Raises
+        ------
+        InputError
+            If a parameter is out of range, or `X` has a value that is not finite or another width
+            than before.
+        """
+        first = not hasattr(self, "components_")
+        X = estimator_rows(self, X, reset=first)
+        check_parameters(self)
+        rows = TrainingRows(X, self._unit_norm(), check_n_jobs(self.n_jobs))
+        trainer = started(self, rows) if first else continued(self, rows)
+        try:
+            for _, chunk in iter_chunks(X, self.batch_size):
+                trainer.step(prepare(chunk, rows.unit_norm, rows.n_jobs)[0])
+            trainer.record()
+        finally:
+            self._adopt(trainer, getattr(self, "n_iter_", 0))
+        return self
+
+    def get_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return parameters, counters and history as JSON can hold them, and the arrays.
+
+        The update's own arrays are left out: they can be many times the dictionary.
+        """
+        check_is_fitted(self, "components_")
+        return _learner_state.get_state(self)
+
+    @classmethod
+    def from_state(cls, config: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> ICFL:
+        """Return the fitted estimator that `get_state` described."""
+        model = _learner_state.from_state(cls, config, tensors)
+        check_parameters(model)
+        return model
+
+    def _coder(self) -> BlockPursuit:
+        return BlockPursuit(
+            self.n_iterations, self.atoms_per_iteration, self.threshold, self.selection
+        )
+
+    def _unit_norm(self) -> bool:
+        return check_flag(self.unit_norm_inputs, "unit_norm_inputs")
+
+    def _atoms_and_bias(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        check_is_fitted(self, "components_")
+        return self.components_, self.bias_
+
+    def _adopt(self, trainer: Trainer, n_iter: int) -> None:
+        """Set the fitted attributes to where the trainer stands."""
+        self._update: UpdateState | None = trainer.update
+        self._update_arrays: dict[str, NDArray[Any]] | None = None
+        self._restore(trainer.update.components, trainer.update.bias, trainer.run, n_iter)
+
+    def _restore(
+        self,
+        components: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        run: Run,
+        n_iter: int,
+    ) -> None:
+        self.components_, self.bias_, self._run = components, bias, run
+        components.flags.writeable = bias.flags.writeable = False
+        self.n_steps_ = run.step
+        self.n_samples_seen_ = run.n_samples_seen
+        self.n_iter_ = n_iter
+        self.input_norm_ = run.input_norm
+        self.history_ = list(run.history)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Replace the update, which is compiled, by its arrays."""
+        state: dict[str, Any] = super().__getstate__().copy()
+        update = state.get("_update")
+        if update is not None:
+            state |= {"_update": None, "_update_arrays": update.arrays()}
+        return state

@@ -1,0 +1,37 @@
+"""Honest numbers about reconstructions, codes, features and dictionaries.
+
+Every measure has one definition, computed in float64 and in blocks of rows, so that memory-mapped
+arrays work. The accumulator classes (`ReconstructionStats`, `ActivityStats`, `SelectivityCounts`)
+take streams batch by batch and are merged across machines.
+"""
+
+from __future__ import annotations
+
+from icfl.metrics.geometry import anisotropy
+from icfl.metrics.probe import ProbeResult, linear_probe
+from icfl.metrics.reconstruction import (
+    ReconstructionStats,
+    cosine_similarity,
+    explained_variance,
+)
+from icfl.metrics.selectivity import Selectivity, SelectivityCounts, selectivity
+from icfl.metrics.similarity import dictionary_similarity, match_atoms
+from icfl.metrics.sparsity import ActivityStats, dead_fraction, density, l0
+
+__all__ = [
+    "ActivityStats",
+    "ProbeResult",
+    "ReconstructionStats",
+    "Selectivity",
+    "SelectivityCounts",
+    "anisotropy",
+    "cosine_similarity",
+    "dead_fraction",
+    "density",
+    "dictionary_similarity",
+    "explained_variance",
+    "l0",
+    "linear_probe",
+    "match_atoms",
+    "selectivity",
+]

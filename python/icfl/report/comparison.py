@@ -1,0 +1,183 @@
+"""ICFL and its rivals on groups of samples that nothing was fitted on.
+
+For every held-out plate, whitener, dictionary, PCA and probes are fitted on the other plates alone,
+and everything is measured on the held-out one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icfl.report.applying import seen_by
+from icfl.report.baselines import PrincipalAxes, Representation, encode_with, random_atoms
+from icfl.report.evaluation import code_numbers, probe_on, reconstruction_numbers
+from icfl.report.names import METHODS
+
+__all__ = ["Fold", "Recipe", "compare", "folds", "summary"]
+
+NUMBERS = ("cosine_similarity", "explained_variance", "l0")
+
+
+class Fold(NamedTuple):
+    """One held-out group.
+
+    Attributes
+    ----------
+    name : str
+        The group.
+    inputs : ndarray of shape (n_samples, n_features), float32
+        All samples as the dictionary sees them, whitened by the other groups' controls.
+    held_out : ndarray of shape (n_samples,), bool
+        Which samples belong to the group.
+    model : ICFL
+        Fitted on the others.
+    """
+
+    name: str
+    inputs: NDArray[np.float32]
+    held_out: NDArray[np.bool_]
+    model: Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How whitener and dictionary are made, so that every fold makes them alike."""
+
+    whitener: Callable[[], Any]
+    learner: Callable[[], Any]
+
+
+def folds(
+    X: NDArray[Any],
+    control: NDArray[np.bool_],
+    groups: NDArray[Any],
+    held_out: Sequence[Any],
+    recipe: Recipe,
+) -> Iterator[Fold]:
+    """Yield one fitted fold for each of the groups `held_out`."""
+    for group in held_out:
+        test = groups == group
+        whitener = recipe.whitener().fit(X[~test], control=control[~test])
+        white = whitener.transform(X)
+        model = recipe.learner().fit(white[~test])
+        yield Fold(str(group), seen_by(model, white), test, model)
+
+
+def compare(
+    fold: Fold, labels: Mapping[str, NDArray[Any]], iterations: Sequence[int], seed: int
+) -> dict[str, Any]:
+    """Measure all methods on one fold.
+
+    Parameters
+    ----------
+    fold : Fold
+        Fitted on all samples but those held out.
+    labels : mapping of str to ndarray of shape (n_samples,)
+        What probes read.
+    iterations : sequence of int
+        Rounds of pursuit for the curve of reconstruction against sparsity.
+    seed : int
+        Of the random dictionary.
+
+    Returns
+    -------
+    results : dict
+        By method: NUMBERS on the held-out samples, "n_components", "dead_fraction" on the held-out
+        samples, "probes" by label and space, and "curve".
+    """
+    test, train = fold.held_out, ~fold.held_out
+    atoms = {
+        "icfl": fold.model.components_,
+        "random_dictionary": random_atoms(fold.model.components_.shape, seed),
+    }
+    axes = PrincipalAxes(fold.inputs[train])
+    found = {name: encode_with(value, fold.inputs, fold.model) for name, value in atoms.items()}
+    k = round(code_numbers(found["icfl"].codes[test])["l0"])
+    found["pca"] = axes.first(fold.inputs, k)
+    found["pca_largest"] = axes.largest(fold.inputs, k)
+    found["inputs"] = Representation(fold.inputs, fold.inputs)
+    results = {name: _measured(fold, name, value, labels) for name, value in found.items()}
+    for name, points in _curves(fold, atoms, axes, iterations).items():
+        results[name]["curve"] = points
+    return {name: results[name] for name in METHODS}
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return, by method, mean and standard deviation over the folds of everything measured."""
+    return {
+        method: {
+            **{
+                name: _spread([fold[method][name] for fold in results])
+                for name in (*NUMBERS, "dead_fraction")
+            },
+            "n_components": results[0][method]["n_components"],
+            "probes": {
+                label: {
+                    space: _spread([fold[method]["probes"][label][space] for fold in results])
+                    for space in spaces
+                }
+                for label, spaces in results[0][method]["probes"].items()
+            },
+            "curve": _mean_curve([fold[method].get("curve", []) for fold in results]),
+        }
+        for method in METHODS
+    }
+
+
+def _measured(
+    fold: Fold, name: str, found: Representation, labels: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """Return the numbers of one method on the held-out samples."""
+    test = fold.held_out
+    spaces = {"codes": found.codes}
+    if name not in ("inputs", "pca"):  # of these, codes and reconstructions are the same numbers
+        spaces["reconstructions"] = found.reconstructions
+    return {
+        **reconstruction_numbers(fold.inputs[test], found.reconstructions[test]),
+        **code_numbers(found.codes[test]),
+        "probes": {
+            label: {space: probe_on(values, y, test) for space, values in spaces.items()}
+            for label, y in labels.items()
+        },
+    }
+
+
+def _curves(
+    fold: Fold,
+    atoms: Mapping[str, NDArray[np.float32]],
+    axes: PrincipalAxes,
+    iterations: Sequence[int],
+) -> dict[str, list[dict[str, float]]]:
+    """Return reconstruction of the held-out samples by number of non-zeros, for each method."""
+    inputs = fold.inputs[fold.held_out]
+    curves: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS if name != "inputs"}
+    for rounds in iterations:
+        found = {
+            name: encode_with(value, inputs, fold.model, rounds) for name, value in atoms.items()
+        }
+        k = round(code_numbers(found["icfl"].codes)["l0"])
+        found["pca"], found["pca_largest"] = axes.first(inputs, k), axes.largest(inputs, k)
+        for name, points in curves.items():
+            numbers = reconstruction_numbers(inputs, found[name].reconstructions)
+            points.append({"l0": code_numbers(found[name].codes)["l0"], **numbers})
+    return curves
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values)),
+        "scores": [float(value) for value in values],
+    }
+
+
+def _mean_curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
+    return [
+        {name: _spread([point[name] for point in points]) for name in NUMBERS}
+        for points in zip(*curves, strict=True)
+    ]

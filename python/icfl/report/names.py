@@ -1,0 +1,13 @@
+"""What tables and pictures call the methods; results use the keys."""
+
+from __future__ import annotations
+
+__all__ = ["METHODS"]
+
+METHODS = {
+    "inputs": "inputs (whitened)",
+    "icfl": "ICFL",
+    "pca_largest": "PCA, largest k",
+    "pca": "PCA, first k",
+    "random_dictionary": "random dictionary",
+}

@@ -1,0 +1,177 @@
+"""Results as text tables: aligned columns, a rule under the header, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icfl.report.names import METHODS
+
+__all__ = ["demo_rows", "demo_table", "evaluation_table", "mean_and_sd", "text_table"]
+
+
+KINDS = [(kind, limit) for kind in ("average", "maximum") for limit in ("0.5", "0.2")]
+
+LABEL_TITLES = {
+    "cell_type": "cell type",
+    "perturbation": "1020 against EV",
+    "time_point": "time point",
+}
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first column is left-aligned and all others right-aligned.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Titles of the columns.
+    rows : sequence of sequence of str
+        Cells, as many per row as there are titles.
+
+    Returns
+    -------
+    table : str
+        Lines without trailing blanks.
+
+    Examples
+    --------
+    >>> print(text_table(["method", "l0"], [["ICFL", "19.9"], ["PCA", "20"]]))
+    method    l0
+    ------  ----
+    ICFL    19.9
+    PCA       20
+    """
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = [_line(row, widths) for row in cells]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def mean_and_sd(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Return "mean ± sd" of a summary with the keys "mean" and "std"; a dash for None."""
+    if summary is None:
+        return "-"
+    return f"{summary['mean']:.{digits}f} ± {summary['std']:.{digits}f}"
+
+
+def evaluation_table(results: Mapping[str, Any]) -> str:
+    """Return what `icfl evaluate` prints: numbers of the codes, then one table per question."""
+    numbers = [
+        ["cosine similarity", f"{results['cosine_similarity']:.4f}"],
+        ["explained variance", f"{results['explained_variance']:.4f}"],
+        ["l0 (mean non-zeros)", f"{results['l0']:.2f}"],
+        ["features", f"{results['n_components']}"],
+        ["dead share", f"{results['dead_fraction']:.4f}"],
+    ]
+    parts = [text_table(["measure", "value"], numbers)]
+    if results["selectivity"]:
+        parts.append("Selective features\n" + _selectivity_table(results["selectivity"]))
+    if results["probes"]:
+        parts.append("Linear probes, balanced accuracy\n" + _probe_table(results["probes"]))
+    return "\n\n".join(parts)
+
+
+def demo_table(results: Mapping[str, Any]) -> str:
+    """Return what `icfl demo` prints: `demo_rows` as text."""
+    parts = [f"{title}\n{text_table(header, rows)}" for title, header, rows in demo_rows(results)]
+    seconds = sum(results["seconds"].values())
+    return "\n\n".join([*parts, f"{seconds:.0f} s in all"])
+
+
+def demo_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Return the tables of the demonstration as (title, header, rows)."""
+    n_plates = len(results["held_out"]["groups"])
+    held_out = f"on plates that nothing was fitted on (mean ± sd over {n_plates} held-out plates)"
+    n_samples = f"{results['data']['n_samples']:,}"
+    return [
+        (f"Reconstruction {held_out}", *_reconstruction_rows(results)),
+        (f"Linear probes, balanced accuracy {held_out}", *_demo_probe_rows(results)),
+        (
+            f"Selective features of the saved model on all {n_samples} wells "
+            "(labels were not used to fit it)",
+            *_demo_selectivity_rows(results),
+        ),
+    ]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first = row[0].ljust(widths[0])
+    rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+    return "  ".join([first, *rest]).rstrip()
+
+
+def _selectivity_table(selectivity: Mapping[str, Any]) -> str:
+    header = ["label", "values", "average > 0.5", "> 0.2", "maximum > 0.5", "> 0.2"]
+    rows = [
+        [
+            column,
+            str(entry["n_labels"]),
+            *[str(entry[kind][limit]) for kind, limit in KINDS],
+        ]
+        for column, entry in selectivity.items()
+    ]
+    return text_table(header, rows)
+
+
+def _probe_table(probes: Mapping[str, Any]) -> str:
+    header = ["label", "held out", "chance", "inputs", "codes", "reconstructions"]
+    rows = [
+        [
+            column,
+            entry["held_out"],
+            f"{entry['chance']:.3f}",
+            *[mean_and_sd(entry[name]) for name in ("inputs", "codes", "reconstructions")],
+        ]
+        for column, entry in probes.items()
+    ]
+    return text_table(header, rows)
+
+
+def _reconstruction_rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    header = ["method", "cosine similarity", "explained variance", "l0", "features", "dead share"]
+    rows = [
+        [
+            METHODS[method],
+            mean_and_sd(entry["cosine_similarity"]),
+            mean_and_sd(entry["explained_variance"]),
+            f"{entry['l0']['mean']:.1f}",
+            str(entry["n_components"]),
+            f"{entry['dead_fraction']['mean']:.3f}",
+        ]
+        for method, entry in results["methods"].items()
+    ]
+    return header, rows
+
+
+def _demo_probe_rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    labels = list(results["chance"])
+    titles = [
+        f"{LABEL_TITLES.get(label, label)} (chance {results['chance'][label]:.2f})"
+        for label in labels
+    ]
+    rows = []
+    for method, entry in results["methods"].items():
+        spaces = next(iter(entry["probes"].values()))
+        for space in spaces:
+            name = METHODS[method] if len(spaces) == 1 else f"{METHODS[method]}, {space}"
+            rows.append([name, *[mean_and_sd(entry["probes"][label][space]) for label in labels]])
+    return ["probe on", *titles], rows
+
+
+def _demo_selectivity_rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    header = ["label", "values", "dictionary", "average > 0.5", "> 0.2"]
+    header += ["maximum > 0.5", "> 0.2", "values covered"]
+    rows = [
+        [
+            LABEL_TITLES.get(label, label),
+            str(counts["n_labels"]),
+            METHODS[method],
+            *[str(counts[kind][limit]) for kind, limit in KINDS],
+            str(counts["labels_covered"]),
+        ]
+        for label, methods in results["selectivity"].items()
+        for method, counts in methods.items()
+    ]
+    return header, rows
