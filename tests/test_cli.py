@@ -14,6 +14,7 @@ from scipy.sparse import load_npz, save_npz
 
 import icfl
 from icfl.cli import main
+from icfl.report.progress import Progress
 
 N_SAMPLES, N_FEATURES, N_ATOMS = 180, 8, 24
 FIT = ["--n-components", str(N_ATOMS), "--n-iterations", "2", "--atoms-per-iteration", "2"]
@@ -97,6 +98,10 @@ def test_every_format_gives_the_same_model_and_codes(folder, tmp_path, capsys, k
     encoded = run_json(capsys, "encode", *data, "--model", model, "--output", codes)
     Z = load_npz(codes)
     assert encoded["l0"] == pytest.approx(Z.nnz / N_SAMPLES)
+    assert np.array_equal(
+        icfl.load(model).steps[-1][1].components_,
+        icfl.load(folder / "model.safetensors").steps[-1][1].components_,
+    )
     reference = icfl.load(folder / "model.safetensors").transform(np.load(folder / "X.npy"))
     for name in ("data", "indices", "indptr"):
         np.testing.assert_array_equal(getattr(Z, name), getattr(reference, name))
@@ -110,7 +115,10 @@ def test_every_format_gives_the_same_model_and_codes(folder, tmp_path, capsys, k
 def check_evaluation(results, model, Z):
     """Compare with the same numbers in plain NumPy."""
     X, labels = wells()
-    white = model.steps[0][1].transform(X).astype(np.float64)
+    whitener = model.steps[0][1]
+    white = (X - whitener.mean_) @ whitener.components_.T
+    variances = whitener.explained_variance_
+    white /= np.sqrt(variances + 1e-6 * variances.max())
     white /= np.linalg.norm(white, axis=1, keepdims=True)
     learner = model.steps[1][1]
     back = Z.toarray().astype(np.float64) @ learner.components_ + learner.bias_
@@ -192,12 +200,20 @@ def test_max_steps_alone_is_not_cut_short(folder, tmp_path, capsys):
     assert run_json(capsys, "fit", folder / "X.npy", *few)["n_steps"] == 25
 
 
-def test_a_resumed_fit_equals_an_uninterrupted_one(folder, tmp_path, capsys):
-    base = ["fit", folder / "X.npy", *FIT[:6], "--seed", "0", "--batch-size", "64"]
-    saved = ["--checkpoint", tmp_path / "c.ckpt"]
-    run_json(capsys, *base, "--max-iter", 2, *saved, "--output", tmp_path / "two")
-    run_json(capsys, *base, "--max-iter", 4, *saved, "--resume", "--output", tmp_path / "resumed")
-    run_json(capsys, *base, "--max-iter", 4, "--output", tmp_path / "whole")
+def test_an_interrupted_fit_resumes_to_the_same_model(folder, tmp_path, monkeypatch, capsys):
+    base = ["fit", folder / "X.npy", *FIT, "--batch-size", "64"]
+    saved = ["--checkpoint", tmp_path / "c.ckpt", "--output", tmp_path / "resumed"]
+
+    def stop_at_step_4(progress, done):
+        if progress.unit == "mini-batches" and done == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "move_to", stop_at_step_4)
+        assert main([*map(str, [*base, *saved])]) == 130
+    assert os.listdir(tmp_path) == ["c.ckpt"]
+    assert run_json(capsys, *base, *saved, "--resume")["n_steps"] == 9
+    run_json(capsys, *base, "--output", tmp_path / "whole")
     resumed, whole = (icfl.load(tmp_path / name).steps[-1][1] for name in ("resumed", "whole"))
     np.testing.assert_array_equal(resumed.components_, whole.components_)
     assert resumed.n_steps_ == whole.n_steps_
@@ -355,6 +371,7 @@ def test_evaluate_prints_tables(folder, capsys):
     out = capsys.readouterr().out
     for word in ("cosine similarity", "dead share", "Selective features", "cell_type", "codes"):
         assert word in out
+    assert out.endswith("Not probed, each value lies within one group: plate\n")
 
 
 def test_evaluate_without_labels_needs_none(folder, capsys):
@@ -397,6 +414,15 @@ def test_help_shows_examples(capsys, command):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"icfl {icfl.__version__}\n"
+
+
+def test_a_closed_pipe_is_no_traceback(folder):
+    command = [sys.executable, "-m", "icfl.cli", "evaluate", str(folder / "X.npy"), "--quiet"]
+    command += ["--model", str(folder / "model.safetensors")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_as_a_process(tmp_path):

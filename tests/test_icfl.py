@@ -1,4 +1,4 @@
-"""ICFL and SparseCoder as models: codes, reconstructions, scores, parameters, and what they refuse."""
+"""ICFL and SparseCoder as models: codes, reconstructions, scores, files, and what is refused."""
 
 from __future__ import annotations
 
@@ -60,6 +60,12 @@ def test_inverse_transform_is_the_affine_map(X, model):
     assert rows.dtype == np.float32
     for other in (Z.toarray(), Z.tocsc(), Z.toarray().tolist(), Z.astype(np.float64)):
         assert model.inverse_transform(other).tobytes() == rows.tobytes()
+    twice = scipy.sparse.csr_array(([1.0, 2.0, 4.0], [5, 0, 5], [0, 3]), shape=(1, 24))
+    np.testing.assert_allclose(
+        model.inverse_transform(twice),
+        [2 * model.components_[0] + 5 * model.components_[5] + model.bias_],
+        atol=1e-5,
+    )
 
 
 def test_reconstruct_returns_to_the_scale_of_the_data(X, model):
@@ -264,7 +270,7 @@ def test_sparse_coder_copies_its_dictionary():
     before = coder.transform([[1.0, 2.0, 3.0]]).toarray()
     D[:] = 0
     np.testing.assert_array_equal(coder.transform([[1.0, 2.0, 3.0]]).toarray(), before)
-    assert coder.set_params(components=D).transform([[1.0, 2.0, 3.0]]).nnz == 0
+    assert coder.set_params(components=D.copy()).transform([[1.0, 2.0, 3.0]]).nnz == 0
 
 
 @pytest.mark.parametrize(
@@ -296,6 +302,24 @@ def test_save_and_load_keep_everything_but_the_update(X, model, tmp_path):
     assert copy.n_steps_ == model.n_steps_ + 5
     with pytest.warns(InputScaleWarning):
         copy.transform(9 * X)
+
+
+class OwnUpdate(icfl.updates.Online):
+    """An update that a model file cannot name."""
+
+
+@pytest.mark.parametrize("update", ["adam", icfl.updates.Online(memory=7), OwnUpdate()])
+def test_save_and_load_with_any_update(update, X, tmp_path):
+    model = icfl.ICFL(**OPTIONS | {"update": update}).fit(X)
+    model.save(tmp_path / "model.safetensors")
+    copy = icfl.load(tmp_path / "model.safetensors")
+    assert (copy.transform(X) != model.transform(X)).nnz == 0
+    if isinstance(update, OwnUpdate):
+        with pytest.raises(InputError, match=r"update.*OwnUpdate"):
+            copy.partial_fit(X)
+    else:
+        assert copy.update == update
+        copy.partial_fit(X)
 
 
 def test_save_and_load_with_an_initial_dictionary(X, tmp_path):

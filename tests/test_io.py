@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import icfl
 from icfl.exceptions import InputError
 from icfl.io import Table, new_folder, open_activations, read_metadata, write_beside
 from icfl.io.csv_reader import BLOCK_ROWS
@@ -81,6 +82,15 @@ def test_npy_is_mapped_and_chunks_cover_it(tmp_path):
     np.testing.assert_array_equal(np.asarray(found), X)
 
 
+def test_estimators_take_activations_as_they_are(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    opened = open_activations(tmp_path / "x.npy")
+    model = icfl.ICFL(4, n_iterations=1, atoms_per_iteration=1, max_iter=2, random_state=0)
+    whitener = icfl.ControlWhitener()
+    np.testing.assert_array_equal(model.fit(opened).components_, model.fit(X).components_)
+    np.testing.assert_array_equal(whitener.fit(opened).transform(opened), whitener.transform(X))
+
+
 @pytest.mark.parametrize(
     ("dtype", "expected"),
     [("f2", "f4"), ("f4", "f4"), ("f8", "f8"), (">f4", "f4"), ("i2", "f4"), ("i8", "f8")],
@@ -111,7 +121,7 @@ def test_npz_with_several_matrices_asks_which(tmp_path):
     with pytest.raises(InputError, match="several arrays"):
         open_activations(tmp_path / "x.npz")
     np.testing.assert_array_equal(open_activations(tmp_path / "x.npz", array="right").X, 2 * X)
-    with pytest.raises(InputError, match="no array 'rigth' .did you mean 'right'"):
+    with pytest.raises(InputError, match=r"no array 'rigth' .did you mean 'right'"):
         open_activations(tmp_path / "x.npz", array="rigth")
 
 
@@ -234,7 +244,7 @@ def test_a_value_that_is_not_finite_is_located(value):
 
 def test_blank_feature_is_named(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3,\n")
-    with pytest.raises(InputError, match="x.csv holds nan in row 1, feature 'b'"):
+    with pytest.raises(InputError, match=r"x\.csv holds nan in row 1, feature 'b'"):
         list(open_activations(tmp_path / "x.csv").chunks())
 
 
@@ -259,7 +269,7 @@ def test_arrays_that_are_no_activations(tmp_path, array, message):
 
 def test_unknown_format_and_missing_file(tmp_path):
     (tmp_path / "x.xlsx").write_text("")
-    with pytest.raises(InputError, match="unknown format, expected one of .npy"):
+    with pytest.raises(InputError, match=r"unknown format, expected one of \.npy"):
         open_activations(tmp_path / "x.xlsx")
     for name in ("x.npy", "x.npz", "x.csv"):
         with pytest.raises(FileNotFoundError):
@@ -279,7 +289,7 @@ def test_table_matches_by_type():
         table.matches("flag", "2")
     with pytest.raises(InputError, match="no row of metadata has t = 'b'; values are 1, a"):
         table.matches("t", "b")
-    with pytest.raises(InputError, match="no column 'flags' .did you mean 'flag'.*t, n, flag"):
+    with pytest.raises(InputError, match=r"no column 'flags' .did you mean 'flag'.*t, n, flag"):
         table["flags"]
 
 
@@ -297,9 +307,14 @@ def test_tables_join_by_row():
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     target = tmp_path / "x.txt"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), write_beside(target) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with write_beside(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["x.txt"]
     with write_beside(target) as temporary:
@@ -309,9 +324,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), new_folder(tmp_path / "out") as folder:
-        (folder / "a").write_text("half")
-        raise RuntimeError
+    def failing():
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "a").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing()
     assert os.listdir(tmp_path) == []
     with new_folder(tmp_path / "deep" / "out") as folder:
         (folder / "a").write_text("1")

@@ -206,7 +206,9 @@ def gram_fits(n_components: int) -> bool:
 def gram_pays(n_components: int, n_samples: int, rounds: int) -> bool:
     """Whether the Gram matrix is within the budget and worth its cost for `n_samples` rows.
 
-    It costs M²·d/2 multiplications and saves about n·M·d in every round but the first.
+    It costs M²·d/2 multiplications and saves about n·M·d in every round but the first. Measured on
+    two cores with AVX-512, both ways take the same time at this n for d = 32 to 128, and the Gram
+    matrix half the time for d = 256 and 512 (M = 256 to 4,096, 20 × 5 and 10 × 1 atoms).
     """
     return n_samples * (rounds - 1) > n_components // 2 and gram_fits(n_components)
 

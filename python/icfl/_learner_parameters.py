@@ -54,7 +54,8 @@ def check_parameters(model: ICFL) -> None:
         check_count(model.n_components, "n_components")
     check_count(model.batch_size, "batch_size")
     check_choice(model.atom_norm, "atom_norm", ("unit", "free"))
-    check_number(model.coherence_limit, "coherence_limit", low=0.0, high=1.0)
+    if model.coherence_limit is not None:
+        check_number(model.coherence_limit, "coherence_limit", low=0.0, high=1.0)
     check_flag(model.sparse_output, "sparse_output")
     if model.learning_rate is not None:
         check_number(model.learning_rate, "learning_rate", low=0.0, closed=False)

@@ -14,9 +14,10 @@ from icfl._history import Run
 from icfl._initialisation import initial_dictionary
 from icfl._learner_state import identity
 from icfl._minibatches import Purpose, Schedule, TrainingRows, generator, survey
-from icfl._training import Trainer, UpdateState
+from icfl._training import Trainer
 from icfl._validation import check_matrix, check_n_jobs
 from icfl.exceptions import InputError
+from icfl.updates import UpdateState
 
 if TYPE_CHECKING:
     from icfl.learner import ICFL
@@ -114,7 +115,7 @@ def _trainer(model: ICFL, update: UpdateState, run: Run) -> Trainer:
 def _start_update(
     model: ICFL, components: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> UpdateState:
-    update: UpdateState = updates.start(
+    return updates.start(
         model.update,
         components,
         bias,
@@ -122,7 +123,6 @@ def _start_update(
         atom_norm=model.atom_norm,
         coherence_limit=model.coherence_limit,
     )
-    return update
 
 
 def _size(model: ICFL, n_features: int) -> int:

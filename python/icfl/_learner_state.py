@@ -24,15 +24,13 @@ __all__ = ["from_state", "get_state", "identity"]
 
 FINGERPRINT_ROWS = 64
 
-# Parameters that do not move the dictionary, or only say when to stop.
+# Parameters without a say in the dictionary, or that `identity` treats on their own.
 _FREE = frozenset(
     {
         "backend",
         "checkpoint",
         "checkpoint_interval",
         "device",
-        "max_iter",
-        "max_steps",
         "n_jobs",
         "random_state",
         "sparse_output",
@@ -112,11 +110,7 @@ def _update_to_json(update: Any) -> Any:
     """Return an update's name, or the class and fields of one of `icfl.updates`."""
     if isinstance(update, str):
         return update
-    if (
-        dataclasses.is_dataclass(update)
-        and not isinstance(update, type)
-        and type(update).__module__ == updates.__name__
-    ):
+    if type(update) in updates.UPDATES.values():
         return {"class": type(update).__name__, "fields": dataclasses.asdict(update)}
     # An update of the user's own: the model encodes as before, only learning on will say that the
     # update is unknown.
@@ -126,7 +120,7 @@ def _update_to_json(update: Any) -> Any:
 def _update_from_json(value: Any) -> Any:
     if isinstance(value, str):
         return value
-    name = value["class"]
-    if name not in updates.__all__ or not dataclasses.is_dataclass(getattr(updates, name)):
-        raise InputError(f"update: {name!r} is not one of icfl.updates")
-    return getattr(updates, name)(**value["fields"])
+    known = {update.__name__: update for update in updates.UPDATES.values()}
+    if value["class"] not in known:
+        raise InputError(f"update: {value['class']!r} is not one of icfl.updates")
+    return known[value["class"]](**value["fields"])

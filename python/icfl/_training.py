@@ -13,25 +13,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
 from icfl._checkpoint import Checkpoint
-from icfl._coders import Coder, Codes, gram_pays
+from icfl._coders import BlockPursuit, Codes, gram_pays
 from icfl._history import Run
 from icfl._interrupt import deferred_interrupts
 from icfl._minibatches import Purpose, Schedule, TrainingRows, generator
 from icfl.exceptions import InputError
 from icfl.metrics.reconstruction import explained_variance
+from icfl.updates import UpdateState
 
 __all__ = [
     "Callback",
     "Progress",
     "Trainer",
-    "UpdateState",
     "train",
 ]
 
@@ -52,44 +53,20 @@ class Progress(NamedTuple):
 Callback = Callable[[Progress], object]
 
 
-class UpdateState(Protocol):
-    """A dictionary that moves: what `icfl.updates.start` returns."""
-
-    components: NDArray[np.float32]
-    bias: NDArray[np.float32]
-
-    def step(
-        self,
-        X: NDArray[np.float32],
-        codes: Codes,
-        *,
-        step: int,
-        rng: np.random.Generator,
-        n_jobs: int | None,
-    ) -> int:
-        """Take in a mini-batch and its codes; return the number of atoms replaced."""
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything but dictionary and bias that the next step depends on."""
-
-    def set_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take back what `arrays` returned."""
-
-
 class Trainer:
     """A run and the dictionary it moves.
 
     Parameters
     ----------
-    coder : Coder
+    coder : BlockPursuit
         How rows are encoded.
     update : UpdateState
         How the dictionary follows.
     run : Run
         Counters and history, changed in place.
     batch_size : int
-        Nominal size of a mini-batch; decides, the same way in every step, whether the Gram matrix
-        is built.
+        Nominal size of a mini-batch; decides, whatever the size of the one at hand, whether the
+        Gram matrix is built.
     dead_window : int
         Samples over which ``dead`` is counted.
     n_jobs : int or None
@@ -98,7 +75,7 @@ class Trainer:
 
     def __init__(
         self,
-        coder: Coder,
+        coder: BlockPursuit,
         update: UpdateState,
         run: Run,
         *,
@@ -109,17 +86,21 @@ class Trainer:
         self.coder = coder
         self.update = update
         self.run = run
+        self.batch_size = batch_size
         self.dead_window = dead_window
         self.n_jobs = n_jobs
-        self._use_gram = gram_pays(len(update.components), batch_size, coder.rounds)
+        self.planned_steps: int | None = None
         self._clock = time.perf_counter()
 
     def step(self, X: NDArray[np.float32]) -> None:
         """Learn from one mini-batch of prepared rows, shape (b, d)."""
-        codes, Xhat = self._encode(_core.Dictionary(self.update.components), X)
+        progress = self.run.step / self.planned_steps if self.planned_steps else None
+        codes, Xhat = self._encode(X, self._learning_coder(progress))
         rng = generator(self.run.seed, Purpose.STEP, self.run.step)
         with deferred_interrupts():
-            replaced = self.update.step(X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs)
+            replaced = self.update.step(
+                X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs, progress=progress
+            )
             self.run.note(X, Xhat, codes, replaced)
             now = time.perf_counter()
             self.run.seconds += now - self._clock
@@ -127,26 +108,35 @@ class Trainer:
 
     def record(self, validation: float | None = None) -> dict[str, Any]:
         """Close the window of the history."""
-        if not np.isfinite(self.update.components).all():
-            raise InputError(
-                f"learning_rate: the dictionary is no longer finite after {self.run.step} steps; "
-                "choose a smaller one"
-            )
+        self._dictionary()  # checks that it is finite
         return self.run.record(self.dead_window, validation)
 
     def validate(self, rows: TrainingRows, indices: NDArray[Any]) -> float:
         """Return the explained variance of rows that are not trained on."""
         X = rows.take(indices)
-        Xhat = self._encode(_core.Dictionary(self.update.components), X)[1]
-        return explained_variance(X, Xhat)
+        return explained_variance(X, self._encode(X, self.coder)[1])
+
+    def _learning_coder(self, progress: float | None) -> BlockPursuit:
+        coder = self.coder
+        rounds = self.update.rounds(coder.n_iterations, coder.atoms_per_iteration, progress)
+        return replace(coder, n_iterations=rounds)
+
+    def _dictionary(self) -> _core.Dictionary:
+        try:
+            return _core.Dictionary(self.update.components)
+        except ValueError as error:
+            raise InputError(
+                f"learning_rate: the dictionary is no longer finite after {self.run.step} steps; "
+                "choose a smaller one"
+            ) from error
 
     def _encode(
-        self, dictionary: _core.Dictionary, X: NDArray[np.float32]
+        self, X: NDArray[np.float32], coder: BlockPursuit
     ) -> tuple[Codes, NDArray[np.float32]]:
-        codes = self.coder.encode(
-            dictionary, X, self.update.bias, use_gram=self._use_gram, n_jobs=self.n_jobs
-        )
-        return codes, _core.decode(codes, self.update.components, self.update.bias, self.n_jobs)
+        components, bias = self.update.components, self.update.bias
+        use_gram = gram_pays(len(components), self.batch_size, coder.rounds)
+        codes = coder.encode(self._dictionary(), X, bias, use_gram=use_gram, n_jobs=self.n_jobs)
+        return codes, _core.decode(codes, components, bias, self.n_jobs)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write everything that the next step depends on."""
@@ -169,6 +159,7 @@ def train(
     On KeyboardInterrupt the trainer stands after its last finished step.
     """
     run = trainer.run
+    trainer.planned_steps = schedule.n_steps
     while True:
         if run.window.n_rows and schedule.records(run.step):
             _record(trainer, schedule, rows, tol, verbose)

@@ -29,8 +29,9 @@ from icfl._learner_parameters import (
 )
 from icfl._learner_runs import continued, open_checkpoint, resumed, schedule_of, started
 from icfl._minibatches import TrainingRows
-from icfl._training import Callback, Trainer, UpdateState, train
+from icfl._training import Callback, Trainer, train
 from icfl._validation import check_flag, check_n_jobs, estimator_rows, iter_chunks
+from icfl.updates import UpdateState
 
 __all__ = ["ICFL"]
 
@@ -54,11 +55,11 @@ class ICFL(DictionaryModel):
     update : {"online", "adam"} or an update of `icfl.updates`, default="online"
         How the dictionary follows the codes.
     learning_rate : float, optional
-        Step size of the update; None takes the update's own default.
+        Step size of ``update="adam"``; None takes its default.
     atom_norm : {"unit", "free"}, default="unit"
         Whether atoms are kept at unit norm.
-    coherence_limit : float, default=0.9
-        Cosine above which one of two atoms is replaced.
+    coherence_limit : float or None, default=0.9
+        Cosine above which one of two atoms is replaced; None replaces none.
     unit_norm_inputs : bool, default=True
         Scale every row to unit norm before it is encoded.
     batch_size : int, default=1024
@@ -110,8 +111,9 @@ class ICFL(DictionaryModel):
     history_ : list of dict
         One entry at the end of each pass, every 50 mini-batches or so within long ones, and at the
         end of each ``partial_fit``: ``step``, ``epoch``, ``n_samples_seen``; over the mini-batches
-        since the last entry, each measured before its update, ``explained_variance``, ``cosine``
-        (mean over rows), ``l0`` (mean non-zeros of a row) and ``replaced`` (atoms replaced);
+        since the last entry, each measured before its update and with the iterations that the
+        update learns with at that time, ``explained_variance``, ``cosine`` (mean over rows),
+        ``l0`` (mean non-zeros of a row) and ``replaced`` (atoms replaced);
         ``dead``, the share of atoms without an activation in the last pass (``partial_fit``: the
         last 1,000 mini-batches), or in all that was seen while that is less; ``seconds`` since the
         start; and ``validation_explained_variance`` where rows are held back.
@@ -148,7 +150,7 @@ class ICFL(DictionaryModel):
         update: Any = DEFAULT_UPDATE,
         learning_rate: float | None = None,
         atom_norm: str = "unit",
-        coherence_limit: float = 0.9,
+        coherence_limit: float | None = 0.9,
         unit_norm_inputs: bool = True,
         batch_size: int = DEFAULT_BATCH_SIZE,
         max_iter: int | None = DEFAULT_MAX_ITER,
@@ -234,8 +236,9 @@ class ICFL(DictionaryModel):
             Present for scikit-learn's interface.
         resume : bool, default=False
             Go on from `checkpoint` if that file exists, else start at the beginning. The result has
-            the bits of a fit that was never interrupted. `max_iter`, `max_steps` and `tol` may
-            differ from those of the checkpoint.
+            the bits of a fit that was never interrupted, so all parameters that have a say in it
+            must be those of the checkpoint, `max_iter` and `max_steps` included: the update plans
+            with them. To learn on beyond them, use `partial_fit`.
         callback : callable, optional
             Called after every mini-batch with a named tuple (step, n_steps, history).
 

@@ -8,6 +8,7 @@ at all.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,12 +16,14 @@ from typing import TextIO
 
 from icfl.cli.console import Console
 from icfl.cli.parser import parse
-from icfl.exceptions import IcflError
+from icfl.exceptions import IcflError, InputScaleWarning
 
 __all__ = ["main"]
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141
+"""What a shell reports of a program that SIGPIPE ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,11 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2
     """
     try:
+        return _main(arguments)
+    except BrokenPipeError:  # the reader has seen enough, as in `icfl demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    try:
         options = parse(arguments)
     except SystemExit as request:  # argparse: --help, --version, or a bad option
         return request.code if isinstance(request.code, int) else BAD_INPUT
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _Warnings().show
         return _run(options)
 
 
@@ -57,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
     except IcflError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.filename is None:  # not about a file the user named
+        if error.filename is None:  # not about a file the user named, such as a closed pipe
             raise
         return _fail(f"{error.strerror}: {error.filename}")
     except KeyboardInterrupt:
@@ -71,12 +82,27 @@ def _fail(message: str) -> int:
     return BAD_INPUT
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"icfl: warning: {' '.join(str(message).split())}", file=sys.stderr)
+class _Warnings:
+    """Prints each warning as one line, and that about the scale of inputs only once.
+
+    Data are encoded in chunks, each of which may be found to be on another scale.
+    """
+
+    def __init__(self) -> None:
+        self._scale = False
+
+    def show(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Stand in for `warnings.showwarning`."""
+        if issubclass(category, InputScaleWarning):
+            if self._scale:
+                return
+            self._scale = True
+        print(f"icfl: warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -34,10 +35,18 @@ class Console:
 
     def result(self, values: Mapping[str, Any], text: str) -> None:
         """Print the results: `values` as JSON for machines or `text` for people."""
-        print(
-            json.dumps(values, allow_nan=False, sort_keys=False) if self.json else text, flush=True
-        )
+        shown = json.dumps(finite(values), allow_nan=False) if self.json else text
+        print(shown, flush=True)
 
     def progress(self, title: str, total: int, *, unit: str = "samples") -> Progress:
         """Return a progress bar, drawn only on a terminal."""
         return Progress(title, total, unit=unit, enabled=not (self.json or self.quiet))
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

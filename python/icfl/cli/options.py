@@ -82,7 +82,11 @@ def load_data(
             )
         metadata = metadata.joined(table)
     rows, columns = activations.shape
-    console.note(f"{activations.source}: {rows:,} samples x {columns:,} features")
+    named = activations.feature_names
+    console.note(
+        f"{activations.source}: {rows:,} samples x {columns:,} features"
+        + (f", columns {named[0]!r} to {named[-1]!r}" if named else "")
+    )
     return activations, metadata
 
 

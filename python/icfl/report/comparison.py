@@ -30,6 +30,8 @@ class Fold(NamedTuple):
     ----------
     name : str
         The group.
+    raw : ndarray of shape (n_samples, n_features)
+        All samples as they came.
     inputs : ndarray of shape (n_samples, n_features), float32
         All samples as the dictionary sees them, whitened by the other groups' controls.
     held_out : ndarray of shape (n_samples,), bool
@@ -39,6 +41,7 @@ class Fold(NamedTuple):
     """
 
     name: str
+    raw: NDArray[Any]
     inputs: NDArray[np.float32]
     held_out: NDArray[np.bool_]
     model: Any
@@ -65,7 +68,7 @@ def folds(
         whitener = recipe.whitener().fit(X[~test], control=control[~test])
         white = whitener.transform(X)
         model = recipe.learner().fit(white[~test])
-        yield Fold(str(group), seen_by(model, white), test, model)
+        yield Fold(str(group), X, seen_by(model, white), test, model)
 
 
 def compare(
@@ -102,6 +105,7 @@ def compare(
     found["pca_largest"] = axes.largest(fold.inputs, k)
     found["inputs"] = Representation(fold.inputs, fold.inputs)
     results = {name: _measured(fold, name, value, labels) for name, value in found.items()}
+    results["raw"] = _read_only(fold, labels)
     for name, points in _curves(fold, atoms, axes, iterations).items():
         results[name]["curve"] = points
     return {name: results[name] for name in METHODS}
@@ -155,7 +159,9 @@ def _curves(
 ) -> dict[str, list[dict[str, float]]]:
     """Return reconstruction of the held-out samples by number of non-zeros, for each method."""
     inputs = fold.inputs[fold.held_out]
-    curves: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS if name != "inputs"}
+    curves: dict[str, list[dict[str, float]]] = {
+        name: [] for name in (*atoms, "pca", "pca_largest")
+    }
     for rounds in iterations:
         found = {
             name: encode_with(value, inputs, fold.model, rounds) for name, value in atoms.items()
@@ -168,12 +174,19 @@ def _curves(
     return curves
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values)),
-        "scores": [float(value) for value in values],
-    }
+def _read_only(fold: Fold, labels: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return what probes read of the raw features; whitened inputs cannot be rebuilt from them."""
+    probes = {name: {"codes": probe_on(fold.raw, y, fold.held_out)} for name, y in labels.items()}
+    nothing = dict.fromkeys((*NUMBERS, "dead_fraction"))
+    return {**nothing, "n_components": fold.raw.shape[1], "probes": probes}
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any] | None:
+    """Return mean, standard deviation and all values; None where nothing was measured."""
+    scores = [float(value) for value in values if value is not None]
+    if not scores:
+        return None
+    return {"mean": float(np.mean(scores)), "std": float(np.std(scores)), "scores": scores}
 
 
 def _mean_curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:

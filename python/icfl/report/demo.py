@@ -38,16 +38,16 @@ __all__ = ["LEARNER", "WHITENER", "run_demo"]
 # 174 controls do not determine a 139 x 139 covariance: shrinkage.
 WHITENER: dict[str, Any] = {"method": "pca", "shrinkage": "ledoit-wolf"}
 
-# The paper's 8,192 atoms and 100 non-zeros belong to 40 million crops of 1,024 features. With 1,298
-# wells of 139 features, 100 non-zeros would leave nothing to explain; 16 leave a sparse code.
+# The paper's 8,192 atoms and 20 rounds of 5 belong to 40 million crops of 1,024 features. Of 139
+# features, 100 non-zeros would leave nothing to explain: 2 rounds of 5, from 256 atoms.
 LEARNER: dict[str, Any] = {
     "n_components": 256,
-    "n_iterations": 4,
-    "atoms_per_iteration": 4,
+    "n_iterations": 2,
+    "atoms_per_iteration": 5,
     "batch_size": 256,
-    "max_iter": 40,
+    "max_iter": 30,
 }
-CURVE_ITERATIONS = tuple(range(1, 11))
+CURVE_ITERATIONS = tuple(range(1, 9))
 SELECTIVITY_LABELS = ("cell_type", "perturbation", "plate", "time_point")
 PROBE_LABELS = ("cell_type", "perturbation")
 PACKAGES = ("icfl", "numpy", "scipy", "scikit-learn")

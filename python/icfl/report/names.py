@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["METHODS"]
 
 METHODS = {
+    "raw": "raw features",
     "inputs": "inputs (whitened)",
     "icfl": "ICFL",
     "pca_largest": "PCA, largest k",

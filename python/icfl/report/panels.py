@@ -47,13 +47,24 @@ STYLE: Any = {
 }
 
 COLOURS = {
+    "raw": "#222222",
     "inputs": "#222222",
     "icfl": "#0072b2",
     "pca_largest": "#d55e00",
     "pca": "#e69f00",
     "random_dictionary": "#8c8c8c",
 }
-MARKERS = {"inputs": "D", "icfl": "o", "pca_largest": "s", "pca": "^", "random_dictionary": "v"}
+MARKERS = {
+    "raw": "X",
+    "inputs": "D",
+    "icfl": "o",
+    "pca_largest": "s",
+    "pca": "^",
+    "random_dictionary": "v",
+}
+
+# Heights of the marks of one row, by their number.
+SHIFTS = {1: (0.0,), 2: (0.15, -0.15)}
 
 Methods = Mapping[str, str]
 
@@ -74,58 +85,47 @@ def draw_curves(
         axes.fill_between(x, y - spread, y + spread, color=colour, alpha=0.12, linewidth=0)
         axes.plot(x, y, color=colour, marker=MARKERS[method], markeredgewidth=0)
         ends[method] = (x[-1], float(y[-1]))
-    _name_ends(axes, ends, names)
+    lowest = min(entry["curve"][0][measure]["mean"] for entry in _with_curves(results))
+    bottom = min(np.floor(10 * lowest - 0.3) / 10, 0.8)
+    _name_ends(axes, ends, names, gap=0.06 * (1 - bottom))
     used = results["methods"]["icfl"]["l0"]["mean"]
     axes.axvline(used, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-    axes.annotate(
-        "used here",
-        (used, 0.02),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        color="#555555",
-        fontsize=8,
-    )
+    _note(axes, "used here", (used, 0.02))
     axes.set_xlim(0, max(x for x, _ in ends.values()) * 1.02)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(bottom, 1)
     axes.grid(axis="y")
     axes.set_xlabel("non-zeros per well (mean)")
     axes.set_ylabel(label)
 
 
 def draw_probes(axes: Any, results: Mapping[str, Any], names: Methods, label: str) -> None:
-    """Draw what probes read of `label` on held-out plates: a point and its spread per method."""
-    rows = _probe_rows(results, names, label)
-    for place, (_, method, space, score) in enumerate(rows):
-        filled = space != "reconstructions"
-        axes.errorbar(
-            score["mean"],
-            -place,
-            xerr=score["std"],
-            color=COLOURS[method],
-            marker=MARKERS[method],
-            markerfacecolor=COLOURS[method] if filled else "white",
-            markeredgewidth=1.4,
-            markersize=6,
-            elinewidth=1.4,
-            capsize=0,
-        )
+    """Draw what probes read of `label` on held-out plates: one row per method.
+
+    Filled marks are probes on codes, hollow ones on reconstructions.
+    """
+    for place, method in enumerate(names):
+        scores = results["methods"][method]["probes"][label]
+        for (space, score), shift in zip(scores.items(), SHIFTS[len(scores)], strict=True):
+            axes.errorbar(
+                score["mean"],
+                shift - place,
+                xerr=score["std"],
+                color=COLOURS[method],
+                marker=MARKERS[method],
+                markerfacecolor="white" if space == "reconstructions" else COLOURS[method],
+                markeredgewidth=1.4,
+                markersize=6,
+                elinewidth=1.4,
+                capsize=0,
+            )
     chance = results["chance"][label]
     axes.axvline(chance, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-    axes.annotate(
-        "chance",
-        (chance, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, -3),
-        textcoords="offset points",
-        va="top",
-        color="#555555",
-        fontsize=8,
-    )
-    axes.set_yticks([-place for place in range(len(rows))], [row[0] for row in rows])
+    _note(axes, "chance", (chance, 0.02))
+    _note(axes, "filled: codes\nhollow: reconstructions", (chance, 0.1))
+    axes.set_yticks([-place for place in range(len(names))], list(names.values()))
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
-    axes.set_ylim(0.6 - len(rows), 0.6)
+    axes.set_ylim(0.6 - len(names), 0.6)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("balanced accuracy (mean ± sd over plates)")
@@ -135,25 +135,20 @@ def draw_history(axes: Any, history: Sequence[Mapping[str, Any]]) -> None:
     """Draw how reconstruction rose and dead features vanished while the dictionary was learnt."""
     epochs = [entry["epoch"] for entry in history]
     lines = (
-        ("cosine", "cosine similarity", "#0072b2"),
-        ("explained_variance", "explained variance", "#009e73"),
-        ("dead", "dead features (share)", "#8c8c8c"),
+        ("cosine", "cosine similarity", "#0072b2", "bottom"),
+        ("explained_variance", "explained variance", "#009e73", "top"),
+        ("dead", "dead features (share)", "#8c8c8c", "bottom"),
     )
-    ends = {}
-    for name, title, colour in lines:
+    for name, title, colour, side in lines:
         values = [entry[name] for entry in history]
         axes.plot(epochs, values, color=colour)
-        ends[title] = (values[-1], colour)
-    for height, (title, (_, colour)) in zip(
-        _apart([value for value, _ in ends.values()], 0.07), ends.items(), strict=True
-    ):
         axes.annotate(
             title,
-            (epochs[-1], height),
-            xytext=(0, 7),
+            (epochs[-1], values[-1]),
+            xytext=(0, 5 if side == "bottom" else -6),
             textcoords="offset points",
             ha="right",
-            va="bottom",
+            va=side,
             color=colour,
             fontsize=8,
         )
@@ -161,7 +156,7 @@ def draw_history(axes: Any, history: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylim(0, 1)
     axes.grid(axis="y")
     axes.set_xlabel("passes over the wells")
-    axes.set_ylabel("on the mini-batches")
+    axes.set_ylabel("on the mini-batches, before each update")
 
 
 def heat_map_order(found: Selectivity, per_label: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -202,25 +197,32 @@ def draw_heat_map(axes: Any, found: Selectivity, per_label: int = 3) -> Any:
     axes.tick_params(which="minor", length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_xlabel("feature (number in the dictionary)")
+    axes.set_xlabel(f"feature (the {per_label} most selective for each row)")
     return image
 
 
-def _probe_rows(
-    results: Mapping[str, Any], names: Methods, label: str
-) -> list[tuple[str, str, str, Mapping[str, Any]]]:
-    """Return (title, method, space, score) of each probe, inputs first."""
-    rows = []
-    for method, title in names.items():
-        for space, score in results["methods"][method]["probes"][label].items():
-            alone = len(results["methods"][method]["probes"][label]) == 1
-            rows.append((title if alone else f"{title}, {space}", method, space, score))
-    return rows
+def _note(axes: Any, text: str, place: tuple[float, float]) -> None:
+    """Write small grey text to the right of x (data) at height y (share of the axes)."""
+    axes.annotate(
+        text,
+        place,
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        color="#555555",
+        fontsize=8,
+    )
 
 
-def _name_ends(axes: Any, ends: Mapping[str, tuple[float, float]], names: Methods) -> None:
+def _with_curves(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [entry for entry in results["methods"].values() if entry["curve"]]
+
+
+def _name_ends(
+    axes: Any, ends: Mapping[str, tuple[float, float]], names: Methods, gap: float
+) -> None:
     """Write each method's name to the right of where its line ends, without overlap."""
-    heights = _apart([y for _, y in ends.values()], 0.055)
+    heights = _apart([y for _, y in ends.values()], gap)
     for (method, (x, _)), height in zip(ends.items(), heights, strict=True):
         axes.annotate(
             names[method],

@@ -49,11 +49,9 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def mean_and_sd(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """Return "mean ± sd" of a summary with the keys "mean" and "std"; a dash for None."""
-    if summary is None:
-        return "-"
-    return f"{summary['mean']:.{digits}f} ± {summary['std']:.{digits}f}"
+def mean_and_sd(summary: Mapping[str, Any]) -> str:
+    """Return "mean ± sd" of a summary with the keys "mean" and "std"."""
+    return f"{summary['mean']:.3f} ± {summary['std']:.3f}"
 
 
 def evaluation_table(results: Mapping[str, Any]) -> str:
@@ -70,6 +68,9 @@ def evaluation_table(results: Mapping[str, Any]) -> str:
         parts.append("Selective features\n" + _selectivity_table(results["selectivity"]))
     if results["probes"]:
         parts.append("Linear probes, balanced accuracy\n" + _probe_table(results["probes"]))
+        nested = [label for label in results["selectivity"] if label not in results["probes"]]
+        if nested:
+            parts.append(f"Not probed, each value lies within one group: {', '.join(nested)}")
     return "\n\n".join(parts)
 
 
@@ -93,6 +94,7 @@ def demo_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str], list[lis
             "(labels were not used to fit it)",
             *_demo_selectivity_rows(results),
         ),
+        (f"The saved model on the {n_samples} wells it was fitted on", *_model_rows(results)),
     ]
 
 
@@ -129,8 +131,17 @@ def _probe_table(probes: Mapping[str, Any]) -> str:
     return text_table(header, rows)
 
 
+def _model_rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    model = results["model"]
+    header = ["features", "cosine similarity", "explained variance", "l0", "dead share"]
+    row = [f"{model['n_components']}"]
+    row += [f"{model['cosine_similarity']:.3f}", f"{model['explained_variance']:.3f}"]
+    row += [f"{model['l0']:.1f}", f"{model['dead_fraction']:.3f}"]
+    return header, [row]
+
+
 def _reconstruction_rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    header = ["method", "cosine similarity", "explained variance", "l0", "features", "dead share"]
+    header = ["method", "cosine similarity", "explained variance", "l0", "features", "unused"]
     rows = [
         [
             METHODS[method],
@@ -141,6 +152,7 @@ def _reconstruction_rows(results: Mapping[str, Any]) -> tuple[list[str], list[li
             f"{entry['dead_fraction']['mean']:.3f}",
         ]
         for method, entry in results["methods"].items()
+        if entry["l0"] is not None
     ]
     return header, rows
 

@@ -146,17 +146,22 @@ impl<'a> CodesView<'a> {
     ) -> Result<Vec<f32>> {
         assert_eq!(components.len(), self.n_components * d);
         let mut out = vec![0.0; self.len() * d];
-        team.run_pieces(&mut out, DECODE_ROWS * d, || (), |(), block, piece| {
-            for (r, row) in piece.chunks_mut(d).enumerate() {
-                if let Some(bias) = bias {
-                    row.copy_from_slice(bias);
+        team.run_pieces(
+            &mut out,
+            DECODE_ROWS * d,
+            || (),
+            |(), block, piece| {
+                for (r, row) in piece.chunks_mut(d).enumerate() {
+                    if let Some(bias) = bias {
+                        row.copy_from_slice(bias);
+                    }
+                    for (m, value) in self.row(block * DECODE_ROWS + r) {
+                        simd.axpy(value, &components[m * d..(m + 1) * d], row);
+                    }
                 }
-                for (m, value) in self.row(block * DECODE_ROWS + r) {
-                    simd.axpy(value, &components[m * d..(m + 1) * d], row);
-                }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         Ok(out)
     }
 }

@@ -26,7 +26,9 @@ impl Dictionary {
     /// [`Error::Argument`] when there is no atom, no feature, or a value that is not finite.
     pub fn new(atoms: Vec<f32>, n_features: usize, simd: Simd) -> Result<Dictionary> {
         if n_features == 0 || atoms.is_empty() || !atoms.len().is_multiple_of(n_features) {
-            return Err(Error::Argument("components must have shape (n_components, n_features) with neither zero".into()));
+            return Err(Error::Argument(
+                "components must have shape (n_components, n_features) with neither zero".into(),
+            ));
         }
         let squared_norms: Vec<f32> = atoms.chunks(n_features).map(|atom| simd.dot(atom, atom)).collect();
         if let Some(m) = squared_norms.iter().position(|norm| !norm.is_finite()) {
@@ -105,29 +107,39 @@ impl Gram {
         let bands: Vec<_> = values.chunks_mut(TILE * n).map(Mutex::new).collect();
         let rows = |tile: usize| tile * TILE..((tile + 1) * TILE).min(n);
         let pairs: Vec<_> = (0..n_tiles).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
-        team.run(pairs.len(), || vec![0.0; TILE * TILE], |product, block| {
-            let (i, j) = pairs[block];
-            let (ri, rj) = (rows(i), rows(j));
-            let (height, width) = (ri.len(), rj.len());
-            let product = &mut product[..height * width];
-            matmul_transposed(&atoms[ri.start * d..ri.end * d], &atoms[rj.start * d..rj.end * d], d, product, width);
-            if i == j {
-                mirror(product, width);
-            }
-            let mut band = bands[i].lock().expect("no worker panicked");
-            for (r, row) in product.chunks(width).enumerate() {
-                band[r * n + rj.start..r * n + rj.end].copy_from_slice(row);
-            }
-            drop(band);
-            if i != j {
-                let mut band = bands[j].lock().expect("no worker panicked");
-                for c in 0..width {
-                    let row = &mut band[c * n + ri.start..c * n + ri.end];
-                    row.iter_mut().enumerate().for_each(|(r, value)| *value = product[r * width + c]);
+        team.run(
+            pairs.len(),
+            || vec![0.0; TILE * TILE],
+            |product, block| {
+                let (i, j) = pairs[block];
+                let (ri, rj) = (rows(i), rows(j));
+                let (height, width) = (ri.len(), rj.len());
+                let product = &mut product[..height * width];
+                matmul_transposed(
+                    &atoms[ri.start * d..ri.end * d],
+                    &atoms[rj.start * d..rj.end * d],
+                    d,
+                    product,
+                    width,
+                );
+                if i == j {
+                    mirror(product, width);
                 }
-            }
-            Ok(())
-        })?;
+                let mut band = bands[i].lock().expect("no worker panicked");
+                for (r, row) in product.chunks(width).enumerate() {
+                    band[r * n + rj.start..r * n + rj.end].copy_from_slice(row);
+                }
+                drop(band);
+                if i != j {
+                    let mut band = bands[j].lock().expect("no worker panicked");
+                    for c in 0..width {
+                        let row = &mut band[c * n + ri.start..c * n + ri.end];
+                        row.iter_mut().enumerate().for_each(|(r, value)| *value = product[r * width + c]);
+                    }
+                }
+                Ok(())
+            },
+        )?;
         drop(bands);
         Ok(Gram { values, n })
     }

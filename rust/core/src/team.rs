@@ -193,10 +193,14 @@ mod tests {
         let cancel = Cancel::new();
         let barrier = std::sync::Barrier::new(3);
         let ids = Team::new(Some(3), &cancel)
-            .map(3, || (), |(), _| {
-                barrier.wait();
-                Ok(std::thread::current().id())
-            })
+            .map(
+                3,
+                || (),
+                |(), _| {
+                    barrier.wait();
+                    Ok(std::thread::current().id())
+                },
+            )
             .unwrap();
         assert_eq!(ids.into_iter().collect::<HashSet<_>>().len(), 3);
     }

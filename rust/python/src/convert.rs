@@ -4,7 +4,8 @@ use icfl_core::codes::{Codes, CodesView};
 use icfl_core::kernels::Simd;
 use icfl_core::rows::Rows;
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
+    PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -41,13 +42,16 @@ pub(crate) fn vector<'a>(array: &'a Option<PyReadonlyArray1<'_, f32>>) -> PyResu
 }
 
 /// The arrays of compressed sparse rows: (indptr, indices, data).
-pub(crate) type CodeArrays<'py> = (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, f32>);
+pub(crate) type CodeArrays<'py> =
+    (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, f32>);
 
 /// What Python gets for codes.
-pub(crate) type NewCodeArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<f32>>);
+pub(crate) type NewCodeArrays<'py> =
+    (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<f32>>);
 
 pub(crate) fn codes<'a>(arrays: &'a CodeArrays<'_>, n_components: usize) -> PyResult<CodesView<'a>> {
-    CodesView::new(arrays.0.as_slice()?, arrays.1.as_slice()?, arrays.2.as_slice()?, n_components).map_err(value_error)
+    CodesView::new(arrays.0.as_slice()?, arrays.1.as_slice()?, arrays.2.as_slice()?, n_components)
+        .map_err(value_error)
 }
 
 pub(crate) fn new_codes(py: Python<'_>, codes: Codes) -> NewCodeArrays<'_> {
@@ -55,7 +59,11 @@ pub(crate) fn new_codes(py: Python<'_>, codes: Codes) -> NewCodeArrays<'_> {
 }
 
 /// A new (rows, width) array.
-pub(crate) fn new_matrix(py: Python<'_>, values: Vec<f32>, width: usize) -> PyResult<Bound<'_, PyArray2<f32>>> {
+pub(crate) fn new_matrix(
+    py: Python<'_>,
+    values: Vec<f32>,
+    width: usize,
+) -> PyResult<Bound<'_, PyArray2<f32>>> {
     let height = values.len().checked_div(width).unwrap_or(0);
     values.into_pyarray(py).reshape([height, width])
 }

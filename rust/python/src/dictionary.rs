@@ -6,13 +6,17 @@ use icfl_core::codes::Codes;
 use icfl_core::dictionary::Dictionary;
 use icfl_core::encode::{self, Icfl, Omp, Selection};
 use icfl_core::team::Team;
-use numpy::{PyReadonlyArray1, PyReadonlyArray2};
+use icfl_core::update::redundant_atoms;
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// Unchanging atoms, copied from a float32 array of shape (n_components, n_features).
 #[pyclass(name = "Dictionary", module = "icfl._core", frozen)]
 pub(crate) struct PyDictionary(Dictionary);
+
+/// (atoms, starts, others).
+type RedundantArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
 
 fn selection(name: &str) -> PyResult<Selection> {
     match name {
@@ -103,5 +107,27 @@ impl PyDictionary {
     ) -> PyResult<NewCodeArrays<'py>> {
         let options = Omp { n_nonzero, threshold, selection: self::selection(selection)?, use_gram };
         self.encode(py, &X, &bias, n_jobs, |inputs, team| encode::encode_omp(inputs, &options, team))
+    }
+
+    /// Atoms that at most `most` others reproduce to a cosine above `limit`.
+    ///
+    /// Returns (atoms, starts, others): those of atom i are others[starts[i]:starts[i + 1]].
+    #[pyo3(signature = (most, limit, n_jobs))]
+    fn redundant_atoms<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+        limit: f32,
+        n_jobs: Option<usize>,
+    ) -> PyResult<RedundantArrays<'py>> {
+        let found = run(py, n_jobs, |team| redundant_atoms(&self.0, most, limit, team))?;
+        let mut starts = vec![0i64];
+        let mut others = Vec::new();
+        for redundant in &found {
+            others.extend(redundant.others.iter().map(|&atom| i64::from(atom)));
+            starts.push(others.len() as i64);
+        }
+        let atoms: Vec<i64> = found.iter().map(|redundant| redundant.atom as i64).collect();
+        Ok((atoms.into_pyarray(py), starts.into_pyarray(py), others.into_pyarray(py)))
     }
 }

@@ -8,7 +8,6 @@ mod functions;
 mod run;
 mod updates;
 
-
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]

@@ -21,7 +21,11 @@ fn restore(arrays: &Bound<'_, PyDict>, name: &str, into: &mut [f32]) -> PyResult
     let array = arrays.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
     let array: PyReadonlyArray1<'_, f32> = array.extract()?;
     if array.len()? != into.len() {
-        return Err(PyValueError::new_err(format!("{name} must have {} values, got {}", into.len(), array.len()?)));
+        return Err(PyValueError::new_err(format!(
+            "{name} must have {} values, got {}",
+            into.len(),
+            array.len()?
+        )));
     }
     into.copy_from_slice(array.as_slice()?);
     Ok(())
@@ -88,7 +92,11 @@ impl PyAdamUpdate {
 fn scalar(arrays: &Bound<'_, PyDict>, name: &str) -> PyResult<f64> {
     let array = arrays.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
     let array: PyReadonlyArray1<'_, f64> = array.extract()?;
-    array.as_slice()?.first().copied().ok_or_else(|| PyValueError::new_err(format!("{name} must have one value, got none")))
+    array
+        .as_slice()?
+        .first()
+        .copied()
+        .ok_or_else(|| PyValueError::new_err(format!("{name} must have one value, got none")))
 }
 
 /// Accumulated statistics and block-coordinate sweeps.

@@ -5,8 +5,8 @@
 //! shapes alone, so codes have the same bits for any number of threads.
 
 mod icfl;
-mod omp;
-mod scores;
+pub(crate) mod omp;
+pub(crate) mod scores;
 mod solve;
 mod support;
 mod topk;
@@ -39,12 +39,16 @@ impl<'a> Inputs<'a> {
     pub fn new(rows: Rows<'a>, bias: Option<&'a [f32]>, dictionary: &'a Dictionary) -> Result<Inputs<'a>> {
         let d = dictionary.n_features();
         if rows.width() != d {
-            return Err(Error::Argument(format!("X must have {d} columns, as components has, got {}", rows.width())));
+            return Err(Error::Argument(format!(
+                "X must have {d} columns, as components has, got {}",
+                rows.width()
+            )));
         }
         match bias {
-            Some(bias) if bias.len() != d => {
-                Err(Error::Argument(format!("bias must have {d} values, as components has columns, got {}", bias.len())))
-            }
+            Some(bias) if bias.len() != d => Err(Error::Argument(format!(
+                "bias must have {d} values, as components has columns, got {}",
+                bias.len()
+            ))),
             _ => Ok(Inputs { rows, bias, dictionary }),
         }
     }

@@ -45,14 +45,15 @@ pub fn encode_omp(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
 
 /// The state of one sample.
 #[derive(Clone, Debug, Default)]
-struct Fit {
-    atoms: Vec<u32>,
+pub(crate) struct Fit {
+    /// Atoms chosen so far.
+    pub(crate) atoms: Vec<u32>,
     cholesky: Cholesky,
     coefficients: Vec<f64>,
 }
 
 impl Fit {
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.atoms.clear();
         self.cholesky.clear();
         self.coefficients.clear();
@@ -143,7 +144,8 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
             let chosen = |r: usize| fits[r].atoms.as_slice();
             score_panels(&residuals, dictionary, options.selection, scores, tops, chosen, team)?;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
-                open[r] = open[r] && step_residual(&tile[r * d..][..d], residual, &tops[r], dictionary, &mut fits[r]);
+                open[r] = open[r]
+                    && step_residual(&tile[r * d..][..d], residual, &tops[r], dictionary, &mut fits[r]);
             }
             if !open.contains(&true) {
                 break;
@@ -155,7 +157,7 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
 }
 
 /// One step of one sample: takes the best atom, refits, and forms the residual afresh.
-fn step_residual(
+pub(crate) fn step_residual(
     sample: &[f32],
     residual: &mut [f32],
     top: &Top,

@@ -8,7 +8,7 @@ use crate::team::Team;
 use crate::top::Top;
 
 /// Rows of a tile that are scored against one panel of atoms.
-pub(super) const TILE_ROWS: usize = 256;
+pub(crate) const TILE_ROWS: usize = 256;
 
 /// Atoms of a panel: 256 x 1024 float32 scores are 1 MiB, which stays in L2 between product and scan.
 const PANEL: usize = 1024;
@@ -17,19 +17,19 @@ const PANEL: usize = 1024;
 const WHOLE_SCORES: usize = 1 << 21;
 
 /// Rows of a tile whose scores against all atoms are kept.
-pub(super) fn whole_rows(dictionary: &Dictionary) -> usize {
+pub(crate) fn whole_rows(dictionary: &Dictionary) -> usize {
     (WHOLE_SCORES / dictionary.n_components()).clamp(16, TILE_ROWS)
 }
 
 /// All scores of a tile, shape (rows, n_components).
-pub(super) fn score_whole(tile: &[f32], dictionary: &Dictionary, scores: &mut Vec<f32>) {
+pub(crate) fn score_whole(tile: &[f32], dictionary: &Dictionary, scores: &mut Vec<f32>) {
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     scores.resize(tile.len() / d * m, 0.0);
     matmul_transposed(tile, dictionary.atoms(), d, scores, m);
 }
 
 /// Panel by panel, offers each row's scores to its `Top`; `exclude(row)` lists atoms that may not join.
-pub(super) fn score_panels<'a>(
+pub(crate) fn score_panels<'a>(
     tile: &[f32],
     dictionary: &Dictionary,
     selection: Selection,
@@ -53,7 +53,7 @@ pub(super) fn score_panels<'a>(
 }
 
 /// Sets the scores of given atoms to zero, where scores start at atom `first`.
-pub(super) fn hide(scores: &mut [f32], first: usize, atoms: &[u32]) {
+pub(crate) fn hide(scores: &mut [f32], first: usize, atoms: &[u32]) {
     for &m in atoms {
         if let Some(score) = (m as usize).checked_sub(first).and_then(|at| scores.get_mut(at)) {
             *score = 0.0;

@@ -56,7 +56,9 @@ impl Adam {
     ) -> Result<Moved> {
         let (d, m) = (batch.d, batch.codes.n_components());
         if components.len() != m * d || bias.len() != d || self.first.len() != (m + 1) * d {
-            return Err(Error::Argument("components, bias and the state of the update must have matching shapes".into()));
+            return Err(Error::Argument(
+                "components, bias and the state of the update must have matching shapes".into(),
+            ));
         }
         let gradients = gradients(batch, components, bias, simd, team)?;
         self.steps += 1;
@@ -95,14 +97,19 @@ fn gradients(
     let scale = -2.0 / n as f32;
     let columns = batch.codes.columns();
     let mut out = vec![0.0f32; (m + 1) * d];
-    team.run_pieces(&mut out[..m * d], ATOM_BLOCK * d, || (), |(), block, piece| {
-        for (r, gradient) in piece.chunks_mut(d).enumerate() {
-            for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
-                simd.axpy(scale * z, &residuals[i as usize * d..][..d], gradient);
+    team.run_pieces(
+        &mut out[..m * d],
+        ATOM_BLOCK * d,
+        || (),
+        |(), block, piece| {
+            for (r, gradient) in piece.chunks_mut(d).enumerate() {
+                for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
+                    simd.axpy(scale * z, &residuals[i as usize * d..][..d], gradient);
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     let last = &mut out[m * d..];
     residuals.chunks(d).for_each(|residual| simd.axpy(scale, residual, last));
     Ok(out)

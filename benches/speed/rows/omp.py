@@ -1,0 +1,77 @@
+"""OMP, the Gram matrix included, beside SPAMS (its order-recursive variant) and scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from icfl import encode_omp
+from speed import answers
+from speed.case import OURS, Case, Contender, Row, Run, Size, require
+from speed.inputs import Problem, planted
+
+__all__ = ["ROW", "SKLEARN", "SPAMS", "spams_contender"]
+
+# d, M, samples, scikit-learn's samples, non-zeros, rows compared with the definition
+SIZES = {"quick": (32, 128, 256, 16, 6, 8), "standard": (1024, 8192, 2048, 16, 64, 4)}
+SPAMS, SKLEARN = "SPAMS omp", "scikit-learn orthogonal_mp_gram"
+
+# Rows part at near ties only; two greedy rules for the same fit leave nearly the same residual.
+ERRORS_AGREE = {SKLEARN: 1e-3, SPAMS: 0.1}
+
+
+def build(size: Size) -> Case:
+    d, M, n, n_sklearn, k, n_checked = SIZES.get(size, SIZES["standard"])
+    problem = planted(n, d, M, d // 16)
+
+    def check(found: Mapping[str, Any]) -> list[str]:
+        X, D, Z = problem.X, problem.components, found[OURS]
+        define = partial(answers.oracles.encode_omp, n_nonzero=k)
+        facts = [answers.check_codes(Z, X, D, define, n_checked)]
+        for name in (peer for peer in (SPAMS, SKLEARN) if peer in found):
+            other = found[name]
+            ours = answers.error_share(X, Z[: other.shape[0]], D)
+            theirs = answers.error_share(X, other, D)
+            agree = abs(ours - theirs) <= ERRORS_AGREE[name] * theirs
+            require(agree, f"{name}: unexplained {theirs}, ours {ours}")
+            facts.append(
+                f"{name}: same support in {answers.same_supports(Z, other):.1%} of rows, "
+                f"unexplained {theirs:.5f} (ours {ours:.5f})"
+            )
+        return facts
+
+    ours = Contender(OURS, lambda: partial(encode_omp, problem.X, problem.components, k), n)
+    sklearn = Contender(
+        SKLEARN,
+        partial(_sklearn, problem, n_sklearn, k),
+        n_sklearn,
+        note="its Gram matrix not counted",
+    )
+    peers = [spams_contender(problem, k, "order-recursive: another algorithm"), sklearn]
+    return Case(problem.sizes | {"non-zeros": k}, ours, peers, check)
+
+
+def spams_contender(problem: Problem, k: int, note: str) -> Contender:
+    """Return SPAMS on all rows; an answer with empty codes is refused."""
+
+    def setup() -> Run:
+        from speed.peers.spams_omp import Omp
+
+        return Omp(problem.X, problem.components, k)
+
+    def refuse(Z: Any) -> str | None:
+        from speed.peers import spams_omp
+
+        return spams_omp.refuse(Z)
+
+    return Contender(SPAMS, setup, len(problem.X), "spams", note, refuse)
+
+
+def _sklearn(problem: Problem, n: int, k: int) -> Run:
+    from speed.peers.sklearn_peers import GramOmp
+
+    return GramOmp(problem.X[:n], problem.components, k)
+
+
+ROW = Row("omp", "encode_omp, 64 non-zeros", build)

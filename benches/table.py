@@ -1,0 +1,134 @@
+"""Print the speed table: icfl beside PyTorch, scikit-learn, SPAMS, NumPy and SciPy.
+
+Every row checks its answers before it times anything. Contenders run alternately in one process on
+all cores, and ratios are taken repetition by repetition; docs/performance.md has the rest.
+
+    python benches/table.py                                    all rows
+    python benches/table.py --only icfl topk --repetitions 7
+    python benches/table.py --markdown docs/performance.md     put the table into that page
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, get_args
+
+from speed.case import Row, Size
+from speed.machine import describe_machine, load_average, versions
+from speed.peak import INPUTS, peak_mib
+from speed.report import replace_table, to_markdown, to_text, write_json
+from speed.rows import ROWS
+from speed.runner import RowResult, run_row
+from speed.timing import REST
+
+RESULTS = Path(__file__).parent / "results"
+Peaks = dict[str, dict[str, int | None]]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quick",
+        action="store_const",
+        dest="size",
+        const="quick",
+        help="tiny sizes: shows that everything runs, says nothing of speed",
+    )
+    size.add_argument("--full", action="store_const", dest="size", const="full",
+                      help="the largest sizes: whitening of 1,000,000 rows")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=ROWS,
+        metavar="ROW",
+        default=list(ROWS),
+        help=f"rows to run: {', '.join(ROWS)}",
+    )
+    parser.add_argument("--repetitions", type=int, default=3, help="pairs to time (default: 3)")
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="also peak memory, each contender in a process of its own",
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of table.json")
+    parser.add_argument(
+        "--markdown",
+        nargs="?",
+        const="-",
+        metavar="PAGE",
+        help="print Markdown, or put it between the markers of PAGE",
+    )
+    parser.set_defaults(size="standard")
+    options = parser.parse_args(arguments)
+    if options.repetitions < 1:
+        parser.error("--repetitions must be at least 1")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    about: dict[str, Any] = {
+        "machine": describe_machine(),
+        "versions": versions(),
+        "size": options.size,
+        "repetitions": options.repetitions,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "load_start": load_average(),
+    }
+    rows = [ROWS[name] for name in options.only]
+    # Before anything else: a child's peak is at least what this process holds when it starts.
+    peaks = measure_memory(rows, options.size) if options.memory else {}
+    results = [run(row, options, peaks.get(row.name, {})) for row in rows]
+    about["load_end"] = load_average()
+    write_json(options.output / "table.json", results, about)
+    show(results, about, options.markdown)
+    return int(any(result.error for result in results))
+
+
+def measure_memory(rows: list[Row], size: Size) -> Peaks:
+    peaks: Peaks = {}
+    for row in rows:
+        case = row.build("quick")  # for the names alone
+        names = [INPUTS, *(c.name for c in case.contenders if c.missing is None)]
+        progress(f"{row.name}: memory")
+        peaks[row.name] = {name: peak_mib(row, name, size) for name in names}
+    return peaks
+
+
+def run(row: Row, options: argparse.Namespace, peaks: dict[str, int | None]) -> RowResult:
+    progress(f"{row.name}: answers and time")
+    rest = 0.0 if options.size == "quick" else REST
+    result = run_row(row, options.size, options.repetitions, rest)
+    result.inputs_mib = peaks.get(INPUTS)
+    for entry in result.contenders:
+        entry.peak_mib = peaks.get(entry.name)
+    for line in result.checked or [str(result.error)]:
+        progress(f"  {line}")
+    return result
+
+
+def show(results: list[RowResult], about: dict[str, Any], markdown: str | None) -> None:
+    if markdown == "-":
+        print(to_markdown(results, about))
+        return
+    print(to_text(results, about))
+    if markdown is not None:
+        replace_table(Path(markdown), to_markdown(results, about))
+
+
+def progress(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+assert set(get_args(Size)) == {"quick", "standard", "full"}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The faces of an update and of its state, and what states share."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Codes", "Update", "UpdateState", "random_directions"]
+
+Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""Rows in compressed form: indptr (n + 1,) int64, indices (nnz,) int32, data (nnz,) float32."""
+
+
+class UpdateState(Protocol):
+    """A dictionary that moves.
+
+    Attributes
+    ----------
+    components : ndarray of shape (n_components, n_features), float32
+        The atoms; every step puts a new array here and leaves the old one as it was.
+    bias : ndarray of shape (n_features,), float32
+        The bias, likewise.
+    """
+
+    components: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
+        """Return how many of a pursuit's iterations the next mini-batch is encoded with.
+
+        `progress` is the share of the planned steps that are done, None when nothing is planned.
+        """
+
+    def step(
+        self,
+        X: NDArray[np.float32],
+        codes: Codes,
+        *,
+        step: int,
+        rng: np.random.Generator,
+        n_jobs: int | None,
+        progress: float | None = None,
+    ) -> int:
+        """Take in a mini-batch and its codes; return the number of atoms replaced."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything but dictionary and bias that the next step depends on."""
+
+    def set_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take back what `arrays` returned."""
+
+
+class Update(Protocol):
+    """An immutable value: a way to move dictionaries, with its options."""
+
+    def start(
+        self,
+        components: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        unit_norm: bool,
+        coherence_limit: float | None,
+    ) -> UpdateState:
+        """Begin with this dictionary."""
+
+
+def random_directions(n: int, d: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return `n` vectors drawn uniformly from the unit sphere, shape (n, d)."""
+    directions = rng.standard_normal((n, d))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions.astype(np.float32)

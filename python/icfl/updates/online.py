@@ -1,0 +1,196 @@
+"""The online update: accumulated statistics, block-coordinate sweeps, and places put to use.
+
+After every mini-batch the statistics A = Σ z zᵀ and B = Σ z xᵀ, which forget slowly, take in its
+codes, and one sweep moves each atom (and the bias) to its optimum given the others: Mairal, Bach,
+Ponce & Sapiro, JMLR 2010, Algorithm 2. There is no step size.
+
+Such sweeps converge to the nearest optimum, and the usual one is bad: several atoms share a
+frequent feature, or an atom stands for two features that often fire together, and rarer features
+have no atom at all. So every few steps places are freed and given to what is reconstructed worst:
+
+- A *redundant* atom is reproduced by one, two or three others to a cosine above the coherence
+  limit. Pairs of near duplicates are one case; the other is the atom for a combination of features
+  that have atoms of their own. Of such a group the atom with the least energy (mean z²) goes.
+- An *unused* atom was part of fewer than 3 codes among the last 10 · n_components samples or more.
+  The count is absolute because a true feature may be rare: one that fires once in n_components
+  samples is expected 10 times in that window and is missed by chance once in 360 looks.
+- Its place goes to the residual direction of a sample of the mini-batch, drawn with probability
+  proportional to ‖r‖², and its statistics start anew.
+
+Encoding starts with one iteration a sample and grows to the full number over the first 60 % of the
+planned steps: a dictionary that knows little yet can only fit noise with more. The number stays
+below what n_features allow, see `IDENTIFIABLE`. Over the last tenth of the steps nothing is
+replaced, so that all atoms settle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icfl import _core
+from icfl.updates._protocols import Codes
+
+__all__ = ["Online"]
+
+REPRODUCED_BY = 3
+"""Most atoms whose combination makes another redundant."""
+GROWTH = 0.6
+"""Share of the planned steps over which iterations grow to their full number."""
+SETTLE = 0.9
+"""Share of the planned steps after which nothing is replaced any more."""
+FEWEST_USES = 3
+USAGE_WINDOW = 10
+"""An atom is unused with fewer than `FEWEST_USES` in `USAGE_WINDOW` samples a component."""
+
+
+@dataclass(frozen=True)
+class Online:
+    """Accumulated statistics with block-coordinate sweeps and replacement.
+
+    Parameters
+    ----------
+    memory : int, default=100
+        Mini-batches over which statistics are averaged: from the second on, the older ones are
+        multiplied by ``1 - 1 / min(t, memory)`` at step t.
+    replace_every : int, default=10
+        Steps between two searches for redundant and unused atoms.
+
+    Notes
+    -----
+    A holds n_components² float32 numbers, as the Gram matrix does: 256 MiB at 8,192 atoms.
+
+    References
+    ----------
+    Mairal, Bach, Ponce & Sapiro, "Online learning for matrix factorization and sparse coding",
+    JMLR 11 (2010) 19-60.
+
+    Examples
+    --------
+    >>> import icfl
+    >>> model = icfl.ICFL(512, update=icfl.updates.Online(memory=200))
+    """
+
+    memory: int = 100
+    replace_every: int = 10
+
+    def start(
+        self,
+        components: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        unit_norm: bool,
+        coherence_limit: float | None,
+    ) -> OnlineState:
+        """Begin with this dictionary."""
+        return OnlineState(self, components, bias, unit_norm, coherence_limit)
+
+
+class OnlineState:
+    """A dictionary moved by `Online`; its face is `icfl.updates.UpdateState`."""
+
+    def __init__(
+        self,
+        options: Online,
+        components: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        unit_norm: bool,
+        coherence_limit: float | None,
+    ) -> None:
+        self.components = components
+        self.bias = bias
+        self._options = options
+        self._unit_norm = unit_norm
+        self._coherence_limit = coherence_limit
+        self._statistics = _core.OnlineUpdate(*components.shape)
+        self._uses = np.zeros(len(components), dtype=np.int64)
+        self._counted = 0
+        self._n_batches = 0
+
+    def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
+        """Return the iterations to learn with: growing, and not beyond what d can identify."""
+        share = 1.0 if progress is None else min(1.0, progress / GROWTH)
+        return max(1, round(n_iterations * share))
+
+    def step(
+        self,
+        X: NDArray[np.float32],
+        codes: Codes,
+        *,
+        step: int,
+        rng: np.random.Generator,
+        n_jobs: int | None,
+        progress: float | None = None,
+    ) -> int:
+        """Take in a mini-batch, sweep once, and replace atoms when it is time to."""
+        self._n_batches += 1
+        keep = 1.0 - 1.0 / min(self._n_batches, self._options.memory)
+        self._statistics.accumulate(X, codes, keep, n_jobs)
+        self.components, self.bias = self._statistics.sweep(
+            self.components, self.bias, self._unit_norm, n_jobs
+        )
+        self._uses += np.bincount(codes[1], minlength=len(self._uses))
+        self._counted += len(X)
+        settled = progress is not None and progress >= SETTLE
+        if settled or self._n_batches % self._options.replace_every:
+            return 0
+        return self._replace(X, codes, rng, n_jobs)
+
+    def _replace(
+        self, X: NDArray[np.float32], codes: Codes, rng: np.random.Generator, n_jobs: int | None
+    ) -> int:
+        freed = np.union1d(self._redundant(n_jobs), self._unused())
+        residuals = X - _core.decode(codes, self.components, self.bias, n_jobs)
+        weights = np.square(residuals, dtype=np.float64).sum(axis=1)
+        chosen = _draw(weights, len(freed), rng)
+        freed = rng.permutation(freed)[: len(chosen)]
+        if len(freed) == 0:
+            return 0
+        components = self.components.copy()
+        components[freed] = residuals[chosen] / np.sqrt(weights[chosen])[:, None]
+        self.components = components
+        self._statistics.clear(freed)
+        return len(freed)
+
+    def _redundant(self, n_jobs: int | None) -> NDArray[np.int64]:
+        """Atoms that others reproduce, least energy first, none that another one needs."""
+        if self._coherence_limit is None:
+            return np.empty(0, dtype=np.int64)
+        atoms, starts, others = _core.Dictionary(self.components).redundant_atoms(
+            REPRODUCED_BY, self._coherence_limit, n_jobs
+        )
+        gone: set[int] = set()
+        for i in np.argsort(self._statistics.energy[atoms], kind="stable"):
+            if gone.isdisjoint(others[starts[i] : starts[i + 1]].tolist()):
+                gone.add(int(atoms[i]))
+        return np.array(sorted(gone), dtype=np.int64)
+
+    def _unused(self) -> NDArray[np.int64]:
+        if self._counted < USAGE_WINDOW * len(self._uses):
+            return np.empty(0, dtype=np.int64)
+        unused = np.flatnonzero(self._uses < FEWEST_USES)
+        self._uses = np.zeros_like(self._uses)
+        self._counted = 0
+        return unused
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the statistics and the counts."""
+        counters = np.array([self._counted, self._n_batches], dtype=np.int64)
+        return {**self._statistics.arrays(), "uses": self._uses, "counters": counters}
+
+    def set_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take back what `arrays` returned."""
+        self._statistics.set_arrays(arrays)
+        self._uses = np.array(arrays["uses"], dtype=np.int64)
+        self._counted, self._n_batches = (int(count) for count in arrays["counters"])
+
+
+def _draw(weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw at most `n` different rows, with probabilities proportional to `weights`."""
+    possible = np.flatnonzero(weights > 0)
+    n = min(n, len(possible))
+    share = weights[possible] / weights[possible].sum() if n else None
+    return np.asarray(rng.choice(possible, size=n, replace=False, p=share), dtype=np.int64)
