@@ -45,8 +45,9 @@ def describe(about: Mapping[str, Any]) -> str:
     software = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['simd']}, "
-        f"{machine['memory_gib']} GiB, {machine['system']}; load average {about['load_start']} at the start and "
-        f"{about['load_end']} at the end. {about['repetitions']} paired repetitions; "
+        f"{machine['memory_gib']} GiB, {machine['system']}; "
+        f"load average {about['load_start']} at the start, {about['load_end']} at the end. "
+        f"{about['repetitions']} paired repetitions; "
         f"sizes: {about['size']}. {software}."
     )
 

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.linear_model import orthogonal_mp_gram
 
-__all__ = ["GramOmp", "fit_incremental_pca", "fit_pca"]
+__all__ = ["GramOmp", "fit_incremental_pca", "fit_pca", "fit_pca_float64"]
 
 
 class GramOmp:
@@ -25,6 +25,11 @@ class GramOmp:
 def fit_pca(X: NDArray[np.float32]) -> PCA:
     """Fit by the covariance: beyond 1,000 features the default would take a full SVD."""
     return PCA(whiten=True, svd_solver="covariance_eigh").fit(X)
+
+
+def fit_pca_float64(X: NDArray[np.float32]) -> PCA:
+    """Fit with float64 statistics, as our whitener has them: scikit-learn computes in X's dtype."""
+    return fit_pca(X.astype(np.float64))
 
 
 def fit_incremental_pca(X: NDArray[np.float32]) -> IncrementalPCA:

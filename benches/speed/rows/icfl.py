@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from icfl import encode_icfl
+from icfl._coders import BlockPursuit
 from speed import answers
 from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
 from speed.inputs import Problem, planted
+from speed.replay import check_block_pursuit
 
 __all__ = ["ROW"]
 
-# d, M, our samples, PyTorch's samples, rounds, atoms of a round, rows compared with the definition
+# d, M, our samples, PyTorch's samples, rounds, atoms of a round, rows replayed
 SIZES = {"quick": (32, 128, 256, 64, 5, 3, 16), "standard": (1024, 8192, 8192, 1024, 20, 5, 16)}
 LOOP, AS_WRITTEN = "PyTorch loop", "PyTorch loop, lstsq"
 
@@ -30,8 +32,18 @@ def build(size: Size) -> Case:
 
     def check(found: Mapping[str, Any]) -> list[str]:
         X, D, Z = problem.X, problem.components, found[OURS]
-        define = partial(answers.oracles.encode_icfl, **literal)
-        facts = [answers.check_codes(Z, X, D, define, n_checked)]
+        facts = [
+            check_block_pursuit(
+                lambda rounds: BlockPursuit(rounds, L, -np.inf, "positive"),
+                J,
+                L,
+                "positive",
+                X,
+                D,
+                Z,
+                n_checked,
+            )
+        ]
         for name in (peer for peer in (LOOP, AS_WRITTEN) if peer in found):
             other = answers.to_csr(*found[name], M)
             ours, theirs = (

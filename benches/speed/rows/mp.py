@@ -7,15 +7,17 @@ from functools import partial
 from typing import Any
 
 from icfl import encode_mp
+from icfl._coders import BlockPursuit
 from speed import answers
 from speed.case import OURS, Case, Contender, Row, Size
 from speed.inputs import planted
+from speed.replay import check_block_pursuit
 from speed.rows.omp import SPAMS, spams_contender
 
 __all__ = ["ROW"]
 
-# d, M, samples, steps, rows compared with the definition
-SIZES = {"quick": (32, 128, 256, 6, 8), "standard": (1024, 8192, 2048, 64, 8)}
+# d, M, samples, steps, rows replayed
+SIZES = {"quick": (32, 128, 256, 6, 8), "standard": (1024, 8192, 2048, 64, 16)}
 
 
 def build(size: Size) -> Case:
@@ -24,8 +26,18 @@ def build(size: Size) -> Case:
 
     def check(found: Mapping[str, Any]) -> list[str]:
         X, D, Z = problem.X, problem.components, found[OURS]
-        define = partial(answers.oracles.encode_mp, n_nonzero=k)
-        facts = [answers.check_codes(Z, X, D, define, n_checked)]
+        facts = [
+            check_block_pursuit(
+                lambda rounds: BlockPursuit(rounds, 1, 0.0, "absolute"),
+                k,
+                1,
+                "absolute",
+                X,
+                D,
+                Z,
+                n_checked,
+            )
+        ]
         if SPAMS in found:
             theirs, ours = (answers.error_share(X, codes, D) for codes in (found[SPAMS], Z))
             facts.append(f"{SPAMS}: unexplained {theirs:.5f} (ours, without refits, {ours:.5f})")

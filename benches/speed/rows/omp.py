@@ -7,14 +7,16 @@ from functools import partial
 from typing import Any
 
 from icfl import encode_omp
+from icfl._coders import OrthogonalPursuit
 from speed import answers
 from speed.case import OURS, Case, Contender, Row, Run, Size, require
 from speed.inputs import Problem, planted
+from speed.replay import check_orthogonal_pursuit
 
 __all__ = ["ROW", "SKLEARN", "SPAMS", "spams_contender"]
 
-# d, M, samples, scikit-learn's samples, non-zeros, rows compared with the definition
-SIZES = {"quick": (32, 128, 256, 16, 6, 8), "standard": (1024, 8192, 2048, 16, 64, 4)}
+# d, M, samples, scikit-learn's samples, non-zeros, rows replayed
+SIZES = {"quick": (32, 128, 256, 16, 6, 8), "standard": (1024, 8192, 2048, 16, 64, 16)}
 SPAMS, SKLEARN = "SPAMS omp", "scikit-learn orthogonal_mp_gram"
 
 # Rows part at near ties only; two greedy rules for the same fit leave nearly the same residual.
@@ -27,8 +29,17 @@ def build(size: Size) -> Case:
 
     def check(found: Mapping[str, Any]) -> list[str]:
         X, D, Z = problem.X, problem.components, found[OURS]
-        define = partial(answers.oracles.encode_omp, n_nonzero=k)
-        facts = [answers.check_codes(Z, X, D, define, n_checked)]
+        facts = [
+            check_orthogonal_pursuit(
+                lambda steps: OrthogonalPursuit(steps, 0.0, "absolute"),
+                k,
+                "absolute",
+                X,
+                D,
+                Z,
+                n_checked,
+            )
+        ]
         for name in (peer for peer in (SPAMS, SKLEARN) if peer in found):
             other = found[name]
             ours = answers.error_share(X, Z[: other.shape[0]], D)

@@ -22,7 +22,8 @@ SIZES = {
     "standard": (200_000, 1024, 25_600),
     "full": (1_000_000, 1024, 25_600),
 }
-PCA, INCREMENTAL = "scikit-learn PCA", "scikit-learn IncrementalPCA"
+PCA, PCA64 = "scikit-learn PCA, float32", "scikit-learn PCA, float64"
+INCREMENTAL = "scikit-learn IncrementalPCA"
 BLOCK = 8192
 
 # float64 statistics of n rows are off by about √n 2⁻⁵³ times the spread of the variances, here
@@ -36,7 +37,8 @@ def build(size: Size) -> Case:
 
     def check(found: Mapping[str, Any]) -> list[str]:
         facts = [_check_white(found[OURS], X)]
-        alike = {PCA: found[OURS], INCREMENTAL: ControlWhitener().fit(X[:n_incremental])}
+        alike = {PCA: found[OURS], PCA64: found[OURS]}
+        alike[INCREMENTAL] = ControlWhitener().fit(X[:n_incremental])
         for name in (peer for peer in alike if peer in found):
             variances = found[name].explained_variance_
             off = float(abs(variances / alike[name].explained_variance_ - 1).max())
@@ -45,7 +47,8 @@ def build(size: Size) -> Case:
 
     ours = Contender(OURS, lambda: lambda: ControlWhitener().fit(X), n)
     peers = [
-        Contender(PCA, partial(_sklearn, "fit_pca", X), n, note="float32 covariance"),
+        Contender(PCA, partial(_sklearn, "fit_pca", X), n, note="covariance in float32"),
+        Contender(PCA64, partial(_sklearn, "fit_pca_float64", X), n, note="conversion included"),
         Contender(
             INCREMENTAL, partial(_sklearn, "fit_incremental_pca", X[:n_incremental]), n_incremental
         ),
