@@ -32,7 +32,7 @@ help:
 	@echo 'make clean    remove whatever the other targets made, .venv and demo/ included'
 
 demo: $(STAMPS)/extension
-	$(BIN)/icfl demo --output demo $(ARGS)
+	$(BIN)/icfl demo --output demo --force $(ARGS)
 	@echo 'The pictures, the table (results.json), the codes and the model are in demo/.'
 
 test: $(STAMPS)/extension $(STAMPS)/test $(STAMPS)/torch

@@ -14,12 +14,12 @@ import argparse
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from speed.case import Row, Size
 from speed.machine import describe_machine, load_average, versions
 from speed.peak import INPUTS, peak_mib
-from speed.report import replace_table, to_markdown, to_text, write_json
+from speed.report import check_markers, replace_table, to_markdown, to_text, write_json
 from speed.rows import ROWS
 from speed.runner import RowResult, run_row
 from speed.timing import REST
@@ -42,8 +42,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         const="quick",
         help="tiny sizes: shows that everything runs, says nothing of speed",
     )
-    size.add_argument("--full", action="store_const", dest="size", const="full",
-                      help="the largest sizes: whitening of 1,000,000 rows")  # fmt: skip
+    size.add_argument(
+        "--full",
+        action="store_const",
+        dest="size",
+        const="full",
+        help="the largest sizes: whitening of 1,000,000 rows",
+    )
     parser.add_argument(
         "--only",
         nargs="+",
@@ -75,6 +80,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    prepare_outputs(options)
     about: dict[str, Any] = {
         "machine": describe_machine(),
         "versions": versions(),
@@ -91,6 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
     write_json(options.output / "table.json", results, about)
     show(results, about, options.markdown)
     return int(any(result.error for result in results))
+
+
+def prepare_outputs(options: argparse.Namespace) -> None:
+    """Fail now rather than after minutes of work."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.markdown not in (None, "-"):
+        check_markers(Path(options.markdown))
 
 
 def measure_memory(rows: list[Row], size: Size) -> Peaks:
@@ -127,8 +140,6 @@ def show(results: list[RowResult], about: dict[str, Any], markdown: str | None) 
 def progress(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
-
-assert set(get_args(Size)) == {"quick", "standard", "full"}
 
 if __name__ == "__main__":
     sys.exit(main())

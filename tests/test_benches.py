@@ -144,6 +144,22 @@ def test_replay_finds_another_selection():
         replay("positive")
 
 
+def test_a_peer_that_breaks_is_shown_as_broken():
+    from speed.case import Case, Contender, Row
+    from speed.runner import run_row
+
+    def broken():
+        raise RuntimeError("no licence")
+
+    contenders = [Contender("icfl", lambda: lambda: 1, 1), Contender("peer", broken, 1)]
+    case = Case({}, contenders[0], contenders[1:], lambda found: sorted(found))
+    result = run_row(Row("row", "a row", lambda size: case), "quick", repetitions=2, rest=0.0)
+    assert result.error is None
+    assert result.checked == ["icfl"]
+    assert len(result.ours.seconds) == 2
+    assert result.peers[0].failure == "failed: RuntimeError: no licence"
+
+
 def test_ratios_are_taken_within_a_repetition():
     from speed.case import Contender
     from speed.timing import ratios

@@ -12,7 +12,7 @@ from typing import Any
 from speed.runner import ContenderResult, RowResult
 from speed.timing import Spread
 
-__all__ = ["BEGIN", "END", "replace_table", "to_markdown", "to_text", "write_json"]
+__all__ = ["BEGIN", "END", "check_markers", "replace_table", "to_markdown", "to_text", "write_json"]
 
 BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
 HEADER = ("work", "icfl", "peer", "its rate", "icfl is faster by", "target")
@@ -52,19 +52,23 @@ def describe(about: Mapping[str, Any]) -> str:
     )
 
 
-def replace_table(page: Path, table: str) -> None:
-    """Put the table between the markers of a page."""
-    text = page.read_text(encoding="utf-8")
-    before, found, rest = text.partition(BEGIN)
+def check_markers(page: Path) -> tuple[str, str]:
+    """Return what comes before and after the table of a page, or end the program."""
+    before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise SystemExit(f"{page} must have the lines {BEGIN!r} and {END!r}")
+    return before, after
+
+
+def replace_table(page: Path, table: str) -> None:
+    """Put the table between the markers of a page."""
+    before, after = check_markers(page)
     _write(page, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
 
 
 def write_json(path: Path, results: Sequence[RowResult], about: Mapping[str, Any]) -> None:
     """Write everything that was measured."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"about": about, "rows": [asdict(result) for result in results]}
     _write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

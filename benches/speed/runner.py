@@ -9,9 +9,13 @@ from typing import Any
 
 from speed.case import OURS, Case, Contender, Row, Run, Size, WrongAnswerError
 from speed.machine import load_average
-from speed.timing import Spread, ratios, time_contenders
+from speed.timing import ATTEMPTS, Spread, ratios, time_contenders
 
 __all__ = ["ContenderResult", "RowResult", "run_row"]
+
+
+class PeerError(RuntimeError):
+    """A peer returned no answer."""
 
 
 @dataclass
@@ -79,10 +83,19 @@ def _measure(case: Case, result: RowResult, repetitions: int, rest: float) -> No
         c.name: ContenderResult(c.name, c.n_samples, c.note, c.missing) for c in case.contenders
     }
     result.contenders = list(shown.values())
-    present = [c for c in case.contenders if c.missing is None]
-    runs: dict[str, Run] = {c.name: c.setup() for c in present}
-    result.checked = case.check(_answers(present, runs, shown))
-    present = [c for c in present if shown[c.name].failure is None]
+    runs: dict[str, Run] = {}
+    found: dict[str, Any] = {}
+    for contender in (c for c in case.contenders if c.missing is None):
+        try:
+            runs[contender.name] = contender.setup()
+            found[contender.name] = _answer(contender, runs[contender.name])
+        except Exception as error:  # a peer that breaks is shown as broken
+            if contender.name == OURS:
+                raise
+            shown[contender.name].failure = f"failed: {type(error).__name__}: {error}"
+    result.checked = case.check(found)
+    present = [c for c in case.contenders if c.name in found]
+    found.clear()  # some answers are large
     seconds, failed = time_contenders(present, runs, repetitions, rest=rest)
     for contender in present:
         entry = shown[contender.name]
@@ -91,21 +104,14 @@ def _measure(case: Case, result: RowResult, repetitions: int, rest: float) -> No
             entry.ratio = Spread.of(ratios(seconds, contender, case.ours))
 
 
-def _answers(
-    contenders: list[Contender], runs: Mapping[str, Run], shown: Mapping[str, ContenderResult]
-) -> dict[str, Any]:
-    """Run each once, which also warms it up; a peer whose answer is none is out."""
-    found: dict[str, Any] = {}
-    for contender in contenders:
-        for _ in range(3):
-            answer = runs[contender.name]()
-            reason = contender.refuse(answer)
-            if reason is None:
-                found[contender.name] = answer
-                break
-        else:
-            shown[contender.name].failure = f"failed: {reason}"
-    return found
+def _answer(contender: Contender, run: Run) -> Any:
+    """Run once, which also warms it up; a refused answer is tried again, as in timing."""
+    for _ in range(ATTEMPTS):
+        answer = run()
+        reason = contender.refuse(answer)
+        if reason is None:
+            return answer
+    raise PeerError(f"{ATTEMPTS} times: {reason}")
 
 
 def _target(row: Row, result: RowResult) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from speed.case import OURS, Contender, Run
 
-__all__ = ["Spread", "ratios", "time_contenders"]
+__all__ = ["ATTEMPTS", "Spread", "ratios", "time_contenders"]
 
 # OpenMP runtimes spin for up to 200 ms after a parallel region (KMP_BLOCKTIME): without a rest the
 # threads of one contender would take cores from the next.

@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -270,8 +270,8 @@ def cached_dictionary(owner: object, components: NDArray[np.float32]) -> _core.D
         return dictionary
 
 
-def _selection(name: str) -> _core.Selection:
-    return cast("_core.Selection", name)
+def _selection(name: str) -> Literal["positive", "absolute"]:
+    return cast("Literal['positive', 'absolute']", name)
 
 
 def _renew_lock() -> None:

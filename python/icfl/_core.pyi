@@ -5,19 +5,32 @@ from typing import Literal, Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "AdamUpdate",
+    "Dictionary",
+    "OnlineUpdate",
+    "__version__",
+    "coherent_atoms",
+    "decode",
+    "prepare_rows",
+    "simd_level",
+    "simd_levels",
+]
+
 __version__: str
 
-Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
-Selection: TypeAlias = Literal["positive", "absolute"]
+_Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+_Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+_Moved: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+_Selection: TypeAlias = Literal["positive", "absolute"]
 
 def simd_level() -> str: ...
 def simd_levels() -> list[str]: ...
 def prepare_rows(
-    X: Floats, unit_norm: bool, n_jobs: int | None
+    X: _Floats, unit_norm: bool, n_jobs: int | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 def decode(
-    codes: Codes,
+    codes: _Codes,
     components: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
     n_jobs: int | None,
@@ -25,6 +38,7 @@ def decode(
 def coherent_atoms(
     components: NDArray[np.float32], limit: float, n_jobs: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+
 @final
 class Dictionary:
     def __new__(cls, components: NDArray[np.float32]) -> Self: ...
@@ -33,29 +47,32 @@ class Dictionary:
     @property
     def n_features(self) -> int: ...
     def encode_topk(
-        self, X: Floats, bias: NDArray[np.float32] | None, n_nonzero: int, n_jobs: int | None
-    ) -> Codes: ...
+        self, X: _Floats, bias: NDArray[np.float32] | None, n_nonzero: int, n_jobs: int | None
+    ) -> _Codes: ...
     def encode_icfl(
         self,
-        X: Floats,
+        X: _Floats,
         bias: NDArray[np.float32] | None,
         n_iterations: int,
         atoms_per_iteration: int,
         threshold: float,
-        selection: Selection,
+        selection: _Selection,
         use_gram: bool,
         n_jobs: int | None,
-    ) -> Codes: ...
+    ) -> _Codes: ...
     def encode_omp(
         self,
-        X: Floats,
+        X: _Floats,
         bias: NDArray[np.float32] | None,
         n_nonzero: int,
         threshold: float,
-        selection: Selection,
+        selection: _Selection,
         use_gram: bool,
         n_jobs: int | None,
-    ) -> Codes: ...
+    ) -> _Codes: ...
+    def redundant_atoms(
+        self, most: int, limit: float, n_jobs: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
 
 @final
 class AdamUpdate:
@@ -65,34 +82,30 @@ class AdamUpdate:
     def step(
         self,
         X: NDArray[np.float32],
-        codes: Codes,
+        codes: _Codes,
         components: NDArray[np.float32],
         bias: NDArray[np.float32],
         n_jobs: int | None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    ) -> tuple[AdamUpdate, _Moved]: ...
     def reset(self, atoms: NDArray[np.int64]) -> None: ...
-    def arrays(self) -> dict[str, NDArray[np.float32]]: ...
-    def set_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None: ...
+    def arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]: ...
+    def set_arrays(self, arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]]) -> None: ...
 
 @final
 class OnlineUpdate:
     def __new__(cls, n_components: int, n_features: int) -> Self: ...
-    def accumulate(
-        self,
-        X: NDArray[np.float32],
-        codes: Codes,
-        bias: NDArray[np.float32],
-        forgetting: float,
-        n_jobs: int | None,
-    ) -> None: ...
+    def accumulated(
+        self, X: NDArray[np.float32], codes: _Codes, keep: float, n_jobs: int | None
+    ) -> OnlineUpdate: ...
     def sweep(
         self,
         components: NDArray[np.float32],
+        bias: NDArray[np.float32],
         unit_norm: bool,
         n_jobs: int | None,
-    ) -> NDArray[np.float32]: ...
+    ) -> _Moved: ...
     def clear(self, atoms: NDArray[np.int64]) -> None: ...
     @property
     def energy(self) -> NDArray[np.float32]: ...
-    def arrays(self) -> dict[str, NDArray[np.float32]]: ...
-    def set_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None: ...
+    def arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]: ...
+    def set_arrays(self, arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]]) -> None: ...

@@ -4,8 +4,9 @@ The mini-batch of a step and what the update draws in it are functions of the se
 number alone, so a run can be taken up again after any step from its counters and arrays. The clock
 decides when a checkpoint is written, and nothing else.
 
-A step encodes (which Ctrl-C may break off, nothing has changed yet) and then updates and counts
-(which Ctrl-C has to wait for), so there is always a last finished step to go back to.
+A step encodes and forms the next state of the update, which Ctrl-C may break off at any point
+because nothing has changed yet; then it puts the new state in place and counts, which Ctrl-C has to
+wait for. So there is always a last finished step to go back to.
 """
 
 from __future__ import annotations
@@ -94,14 +95,15 @@ class Trainer:
 
     def step(self, X: NDArray[np.float32]) -> None:
         """Learn from one mini-batch of prepared rows, shape (b, d)."""
-        progress = self.run.step / self.planned_steps if self.planned_steps else None
+        progress = self._progress
         codes, Xhat = self._encode(X, self._learning_coder(progress))
         rng = generator(self.run.seed, Purpose.STEP, self.run.step)
+        after = self.update.step(
+            X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs, progress=progress
+        )
         with deferred_interrupts():
-            replaced = self.update.step(
-                X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs, progress=progress
-            )
-            self.run.note(X, Xhat, codes, replaced)
+            self.update = after
+            self.run.note(X, Xhat, codes, after.n_replaced)
             now = time.perf_counter()
             self.run.seconds += now - self._clock
             self._clock = now
@@ -129,6 +131,16 @@ class Trainer:
                 f"learning_rate: the dictionary is no longer finite after {self.run.step} steps; "
                 "choose a smaller one"
             ) from error
+
+    @property
+    def growing(self) -> bool:
+        """Whether later steps will learn with more iterations than the next one."""
+        full = self._learning_coder(1.0).n_iterations
+        return self._learning_coder(self._progress).n_iterations < full
+
+    @property
+    def _progress(self) -> float | None:
+        return self.run.step / self.planned_steps if self.planned_steps else None
 
     def _encode(
         self, X: NDArray[np.float32], coder: BlockPursuit
@@ -184,7 +196,7 @@ def _record(
         entry = trainer.record(value)
         if value is not None and tol is not None:
             improved = value > run.best + tol
-            run.stale = 0 if improved else run.stale + 1
+            run.stale = 0 if improved or trainer.growing else run.stale + 1
             run.best = max(run.best, value)
     if verbose:
         logger.info("%s", "  ".join(_shown(name, v) for name, v in entry.items()))

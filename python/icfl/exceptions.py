@@ -1,4 +1,4 @@
-"""What can go wrong, as subclasses of the built-in exceptions a scikit-learn user already catches."""
+"""What can go wrong, as subclasses of the built-in exceptions a scikit-learn user catches."""
 
 from __future__ import annotations
 

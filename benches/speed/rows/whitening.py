@@ -42,7 +42,7 @@ def build(size: Size) -> Case:
         for name in (peer for peer in alike if peer in found):
             variances = found[name].explained_variance_
             off = float(abs(variances / alike[name].explained_variance_ - 1).max())
-            facts.append(f"{name}: variances differ from ours by up to {off:.1g}")
+            facts.append(f"{name}: relative difference of the variances up to {off:.1g}")
         return facts
 
     ours = Contender(OURS, lambda: lambda: ControlWhitener().fit(X), n)

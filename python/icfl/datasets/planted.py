@@ -135,7 +135,7 @@ def make_planted(
     n_components: int = 512,
     *,
     n_active: float = 10.0,
-    zipf_exponent: float = 1.0,
+    zipf_exponent: float = 0.6,
     max_frequency: float = 0.5,
     noise: float = 0.02,
     coefficient_mean: float = 1.0,
@@ -156,9 +156,10 @@ def make_planted(
         Number of true features. Ignored if `components` is given.
     n_active : float, default=10
         Expected number of active features per sample.
-    zipf_exponent : float, default=1
+    zipf_exponent : float, default=0.6
         Feature j fires with a probability proportional to (j + 1)^-zipf_exponent; 0 makes all
-        equally frequent.
+        equally frequent. 1 is Zipf's law proper, and harder: the three most frequent features
+        then fire in half of all samples, and their combinations look like features.
     max_frequency : float, default=0.5
         Upper limit of that probability; what it cuts off is spread over the other features in
         proportion.

@@ -14,18 +14,21 @@ Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float3
 
 
 class UpdateState(Protocol):
-    """A dictionary that moves.
+    """A dictionary that moves, as it stands after a step.
 
     Attributes
     ----------
     components : ndarray of shape (n_components, n_features), float32
-        The atoms; every step puts a new array here and leaves the old one as it was.
+        The atoms.
     bias : ndarray of shape (n_features,), float32
-        The bias, likewise.
+        The bias.
+    n_replaced : int
+        Atoms that the step to this state replaced.
     """
 
     components: NDArray[np.float32]
     bias: NDArray[np.float32]
+    n_replaced: int
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return how many of a pursuit's iterations the next mini-batch is encoded with.
@@ -42,8 +45,11 @@ class UpdateState(Protocol):
         rng: np.random.Generator,
         n_jobs: int | None,
         progress: float | None = None,
-    ) -> int:
-        """Take in a mini-batch and its codes; return the number of atoms replaced."""
+    ) -> UpdateState:
+        """Return the state after a mini-batch and its codes; this one stays as it is.
+
+        Ctrl-C may break a step off at any point.
+        """
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything but dictionary and bias that the next step depends on."""

@@ -7,6 +7,7 @@ from the unit sphere (Donhauser et al., ICML 2025). Adam itself is Kingma & Ba, 
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +65,10 @@ class AdamState:
     ) -> None:
         self.components = components
         self.bias = bias
+        self.n_replaced = 0
         self._coherence_limit = coherence_limit
-        self._moments = _core.AdamUpdate(*components.shape, options.learning_rate, unit_norm)
+        m, d = components.shape
+        self._moments = _core.AdamUpdate(m, d, options.learning_rate, unit_norm)
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return `n_iterations`: the paper learns as it encodes."""
@@ -80,21 +83,25 @@ class AdamState:
         rng: np.random.Generator,
         n_jobs: int | None,
         progress: float | None = None,
-    ) -> int:
+    ) -> AdamState:
         """Take one gradient step; every `RESET_EVERY` steps, replace coherent atoms."""
-        self.components, self.bias = self._moments.step(
+        after = copy(self)
+        after.n_replaced = 0
+        after._moments, (after.components, after.bias) = self._moments.step(
             X, codes, self.components, self.bias, n_jobs
         )
-        if self._coherence_limit is None or (step + 1) % RESET_EVERY:
-            return 0
-        pairs = _core.coherent_atoms(self.components, self._coherence_limit, n_jobs)
-        replaced = one_of_each(*pairs)
+        if self._coherence_limit is not None and (step + 1) % RESET_EVERY == 0:
+            after._replace(self._coherence_limit, rng, n_jobs)
+        return after
+
+    def _replace(self, limit: float, rng: np.random.Generator, n_jobs: int | None) -> None:
+        replaced = one_of_each(*_core.coherent_atoms(self.components, limit, n_jobs))
         if len(replaced):
             components = self.components.copy()
             components[replaced] = random_directions(len(replaced), components.shape[1], rng)
             self.components = components
             self._moments.reset(replaced)
-        return len(replaced)
+        self.n_replaced = len(replaced)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return Adam's moments and its step count."""

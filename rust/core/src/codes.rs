@@ -29,7 +29,7 @@ pub struct CodesView<'a> {
 
 impl Codes {
     /// Appends a row; entries need not be sorted, zeros are left out.
-    pub(crate) fn push_row(&mut self, entries: &mut Vec<(u32, f32)>) {
+    pub(crate) fn push_row(&mut self, entries: &mut [(u32, f32)]) {
         entries.sort_unstable_by_key(|entry| entry.0);
         for &(index, value) in entries.iter().filter(|entry| entry.1 != 0.0) {
             self.indices.push(index as i32);

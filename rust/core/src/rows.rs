@@ -69,8 +69,7 @@ fn load_row<T: Copy + Into<f64>>(
         Some(bias) => out.extend(values.iter().zip(bias).map(|(&v, &b)| (v.into() - f64::from(b)) as f32)),
         None => out.extend(values.iter().map(|&v| v.into() as f32)),
     }
-    // `max` would drop a NaN; a comparison that must hold does not.
-    match out[start..].iter().position(|v| !(f64::from(v.abs()) <= LARGEST)) {
+    match out[start..].iter().position(|v| v.is_nan() || f64::from(v.abs()) > LARGEST) {
         Some(column) => Err(Error::NotFinite { row, column }),
         None => Ok(()),
     }

@@ -7,6 +7,12 @@ use icfl_core::{rows, update};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
+/// (rows, norms).
+type PreparedArrays<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>);
+
+/// (lower, higher) atoms of pairs.
+type PairArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+
 /// Instruction set in use: "scalar", "avx2" or "avx512".
 #[pyfunction]
 pub(crate) fn simd_level() -> PyResult<&'static str> {
@@ -28,7 +34,7 @@ pub(crate) fn prepare_rows<'py>(
     X: Inputs<'py>,
     unit_norm: bool,
     n_jobs: Option<usize>,
-) -> PyResult<(Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>)> {
+) -> PyResult<PreparedArrays<'py>> {
     let view = X.rows();
     let (values, norms) = run(py, n_jobs, |team| rows::prepare(view, unit_norm, team))?;
     Ok((new_matrix(py, values, view.width())?, norms.into_pyarray(py)))
@@ -59,7 +65,7 @@ pub(crate) fn coherent_atoms<'py>(
     components: PyReadonlyArray2<'py, f32>,
     limit: f32,
     n_jobs: Option<usize>,
-) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>)> {
+) -> PyResult<PairArrays<'py>> {
     let (atoms, d) = matrix(&components, "components")?;
     let simd = simd()?;
     let pairs = run(py, n_jobs, |team| update::coherent_pairs(atoms, d, limit, simd, team))?;

@@ -46,21 +46,22 @@ impl PyAdamUpdate {
         PyAdamUpdate { state: Adam::new(n_components, n_features, learning_rate, unit_norm), n_features }
     }
 
-    /// One step: returns the moved (components, bias).
+    /// One step: returns the state after it and the moved (components, bias).
     #[pyo3(signature = (X, codes, components, bias, n_jobs))]
     fn step<'py>(
-        &mut self,
+        &self,
         py: Python<'py>,
         X: PyReadonlyArray2<'py, f32>,
         codes: CodeArrays<'py>,
         components: PyReadonlyArray2<'py, f32>,
         bias: PyReadonlyArray1<'py, f32>,
         n_jobs: Option<usize>,
-    ) -> PyResult<MovedArrays<'py>> {
+    ) -> PyResult<(PyAdamUpdate, MovedArrays<'py>)> {
         let ((x, d), (atoms, _)) = (matrix(&X, "X")?, matrix(&components, "components")?);
         let batch = Batch::new(x, d, self::codes(&codes, atoms.len() / d)?).map_err(value_error)?;
-        let (bias, simd, state) = (bias.as_slice()?, simd()?, &mut self.state);
-        moved(py, run(py, n_jobs, |team| state.step(&batch, atoms, bias, simd, team))?)
+        let (bias, simd) = (bias.as_slice()?, simd()?);
+        let (state, after) = run(py, n_jobs, |team| self.state.step(&batch, atoms, bias, simd, team))?;
+        Ok((PyAdamUpdate { state, n_features: self.n_features }, moved(py, after)?))
     }
 
     /// Forgets the moments of atoms that were replaced.
@@ -111,23 +112,23 @@ impl PyOnlineUpdate {
         PyOnlineUpdate(Online::new(n_components, n_features))
     }
 
-    /// Multiplies the statistics by keep, then adds a mini-batch.
+    /// The statistics times keep, plus a mini-batch, as a new value.
     #[pyo3(signature = (X, codes, keep, n_jobs))]
-    fn accumulate<'py>(
-        &mut self,
+    fn accumulated<'py>(
+        &self,
         py: Python<'py>,
         X: PyReadonlyArray2<'py, f32>,
         codes: CodeArrays<'py>,
         keep: f32,
         n_jobs: Option<usize>,
-    ) -> PyResult<()> {
+    ) -> PyResult<PyOnlineUpdate> {
         let (x, d) = matrix(&X, "X")?;
         let batch = Batch::new(x, d, self::codes(&codes, self.0.n_components())?).map_err(value_error)?;
-        let (simd, state) = (simd()?, &mut self.0);
-        run(py, n_jobs, |team| state.accumulate(&batch, keep, simd, team))
+        let simd = simd()?;
+        run(py, n_jobs, |team| self.0.accumulated(&batch, keep, simd, team)).map(PyOnlineUpdate)
     }
 
-    /// One sweep over atoms and bias: returns the moved (components, bias).
+    /// One sweep over the atoms: returns the moved (components, bias).
     #[pyo3(signature = (components, bias, unit_norm, n_jobs))]
     fn sweep<'py>(
         &self,

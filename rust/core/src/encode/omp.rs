@@ -72,7 +72,8 @@ impl Fit {
 
     fn finish(&mut self, out: &mut Codes) {
         let coefficients = self.coefficients.iter().map(|&a| a as f32);
-        out.push_row(&mut self.atoms.iter().copied().zip(coefficients).collect());
+        let mut entries: Vec<_> = self.atoms.iter().copied().zip(coefficients).collect();
+        out.push_row(&mut entries);
         self.clear();
     }
 }

@@ -88,12 +88,8 @@ unsafe fn axpy_group<V: Vector, const N: usize>(
     let mut i = 0;
     // SAFETY: `i + LANES <= n` for every vector access to `y`, and rows are `offset + n` long.
     unsafe {
-        let mut a = [V::splat(0.0); N];
-        let mut p = [std::ptr::null::<f32>(); N];
-        for l in 0..N {
-            a[l] = V::splat(*coefficients.get_unchecked(l));
-            p[l] = rows.get_unchecked(l).as_ptr().add(offset);
-        }
+        let a: [V; N] = std::array::from_fn(|l| V::splat(*coefficients.get_unchecked(l)));
+        let p: [*const f32; N] = std::array::from_fn(|l| rows.get_unchecked(l).as_ptr().add(offset));
         while i + 2 * V::LANES <= n {
             let mut first = V::load(py.add(i));
             let mut second = V::load(py.add(i + V::LANES));

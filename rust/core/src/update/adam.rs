@@ -42,18 +42,18 @@ impl Adam {
         }
     }
 
-    /// One step. On cancellation nothing has changed.
+    /// One step: the state after it, and the moved dictionary. Cut short, nothing has changed.
     ///
     /// # Errors
     /// [`Error::Argument`] for shapes that do not fit, or cancellation.
     pub fn step(
-        &mut self,
+        &self,
         batch: &Batch<'_>,
         components: &[f32],
         bias: &[f32],
         simd: Simd,
         team: &Team<'_>,
-    ) -> Result<Moved> {
+    ) -> Result<(Adam, Moved)> {
         let (d, m) = (batch.d, batch.codes.n_components());
         if components.len() != m * d || bias.len() != d || self.first.len() != (m + 1) * d {
             return Err(Error::Argument(
@@ -61,14 +61,14 @@ impl Adam {
             ));
         }
         let gradients = gradients(batch, components, bias, simd, team)?;
-        self.steps += 1;
+        let mut next = Adam { steps: self.steps + 1, ..self.clone() };
         let mut moved = Moved { components: components.to_vec(), bias: bias.to_vec() };
-        let exponent = self.steps as f64;
+        let exponent = next.steps as f64;
         let rate = self.learning_rate * (1.0 - BETA2.powf(exponent)).sqrt() / (1.0 - BETA1.powf(exponent));
         // PyTorch divides the second moment before adding epsilon; with this rate, epsilon scales alike.
         let epsilon = EPSILON * (1.0 - BETA2.powf(exponent)).sqrt();
         let values = moved.components.iter_mut().chain(&mut moved.bias);
-        let moments = self.first.iter_mut().zip(&mut self.second);
+        let moments = next.first.iter_mut().zip(&mut next.second);
         for ((value, (first, second)), &gradient) in values.zip(moments).zip(&gradients) {
             let g = f64::from(gradient);
             let one = BETA1 * f64::from(*first) + (1.0 - BETA1) * g;
@@ -79,7 +79,7 @@ impl Adam {
         if self.unit_norm {
             moved.components.chunks_mut(d).for_each(normalise);
         }
-        Ok(moved)
+        Ok((next, moved))
     }
 }
 

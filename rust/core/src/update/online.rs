@@ -1,7 +1,7 @@
 //! The online update: accumulated statistics with forgetting and block-coordinate sweeps.
 //!
-//! After Mairal, Bach, Ponce & Sapiro (JMLR 2010, Algorithm 2), with the bias as one more atom whose code
-//! is always one. Over all samples seen, weighted by forgetting,
+//! After Mairal, Bach, Ponce & Sapiro (JMLR 2010, Algorithm 2), on inputs centred by their mean. Over all
+//! samples seen, weighted by forgetting,
 //!
 //! ```text
 //! A = Σ z zᵀ (M, M),   B = Σ z xᵀ (M, d),   s = Σ z (M),   t = Σ x (d),   n = Σ 1
@@ -10,6 +10,11 @@
 //! are sufficient: Σ‖x − Dᵀz − b‖² is a quadratic in D and b with these coefficients, whatever D and b were
 //! when the codes were found. A sweep minimises it atom by atom; with the others fixed, atom m is optimal in
 //! the direction `B_m − s_m b − Σ_{j≠m} A_mj d_j`.
+//!
+//! The bias is b = t / n, the mean input, rather than the minimiser (t − Σ s_m d_m) / n. Pursuit does not
+//! minimise over codes, so alternating with the minimiser need not descend, and it does not: on planted data
+//! (d = 128, M = 512, unit-norm inputs) the bias ran away from 1.0 to 3.4 times the mean within 800 steps and
+//! explained variance fell from 0.93 to 0.81; with the mean it stays at 0.94.
 
 use super::{ATOM_BLOCK, Batch, Moved, normalise};
 use crate::error::{Error, Result};
@@ -61,23 +66,24 @@ impl Online {
         (0..m).map(|i| self.code_products[i * m + i] * scale).collect()
     }
 
-    /// Multiplies what was seen by `keep`, then adds a mini-batch.
+    /// What was seen, times `keep`, plus a mini-batch. A value of its own: cut short, nothing has changed.
     ///
     /// # Errors
-    /// [`Error::Argument`] for shapes that do not fit.
-    pub fn accumulate(&mut self, batch: &Batch<'_>, keep: f32, simd: Simd, team: &Team<'_>) -> Result<()> {
+    /// [`Error::Argument`] for shapes that do not fit, or cancellation.
+    pub fn accumulated(&self, batch: &Batch<'_>, keep: f32, simd: Simd, team: &Team<'_>) -> Result<Online> {
         let (m, d) = (self.n_components(), self.n_features);
         if batch.d != d || batch.codes.n_components() != m {
             return Err(Error::Argument("X and codes must have the shapes that the statistics have".into()));
         }
         let columns = batch.codes.columns();
+        let mut next = Online::new(m, d);
         team.run_pieces(
-            &mut self.code_products,
+            &mut next.code_products,
             ATOM_BLOCK * m,
             || (),
             |(), block, piece| {
+                scale_into(keep, &self.code_products[block * ATOM_BLOCK * m..], piece);
                 for (r, row) in piece.chunks_mut(m).enumerate() {
-                    row.iter_mut().for_each(|value| *value *= keep);
                     for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
                         batch.codes.row(i as usize).for_each(|(other, value)| row[other] += z * value);
                     }
@@ -86,12 +92,12 @@ impl Online {
             },
         )?;
         team.run_pieces(
-            &mut self.code_inputs,
+            &mut next.code_inputs,
             ATOM_BLOCK * d,
             || (),
             |(), block, piece| {
+                scale_into(keep, &self.code_inputs[block * ATOM_BLOCK * d..], piece);
                 for (r, row) in piece.chunks_mut(d).enumerate() {
-                    row.iter_mut().for_each(|value| *value *= keep);
                     for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
                         simd.axpy(z, &batch.x[i as usize * d..][..d], row);
                     }
@@ -99,16 +105,16 @@ impl Online {
                 Ok(())
             },
         )?;
-        for (atom, sum) in self.code_sums.iter_mut().enumerate() {
-            *sum = *sum * keep + columns.column(atom).iter().map(|entry| entry.1).sum::<f32>();
+        for (atom, (new, old)) in next.code_sums.iter_mut().zip(&self.code_sums).enumerate() {
+            *new = *old * keep + columns.column(atom).iter().map(|entry| entry.1).sum::<f32>();
         }
-        self.input_sums.iter_mut().for_each(|value| *value *= keep);
-        batch.x.chunks(d).for_each(|x| simd.axpy(1.0, x, &mut self.input_sums));
-        self.weight = self.weight * f64::from(keep) + batch.n() as f64;
-        Ok(())
+        scale_into(keep, &self.input_sums, &mut next.input_sums);
+        batch.x.chunks(d).for_each(|x| simd.axpy(1.0, x, &mut next.input_sums));
+        next.weight = self.weight * f64::from(keep) + batch.n() as f64;
+        Ok(next)
     }
 
-    /// One block-coordinate sweep over all atoms and the bias. The statistics do not change.
+    /// One block-coordinate sweep over all atoms; the bias becomes the mean input.
     ///
     /// Atoms that were never used stay as they are.
     ///
@@ -129,16 +135,17 @@ impl Online {
             ));
         }
         let mut moved = Moved { components: components.to_vec(), bias: bias.to_vec() };
+        let scale = 1.0 / self.weight as f32;
         if self.weight <= 0.0 {
             return Ok(moved);
         }
+        scale_into(scale, &self.input_sums, &mut moved.bias);
         for first in (0..m).step_by(SWEEP_BLOCK) {
             team.cancel().check()?;
             let last = (first + SWEEP_BLOCK).min(m);
             let mut directions = self.directions(first..last, &moved, team)?;
             self.sweep_block(first..last, &mut directions, &mut moved.components, unit_norm, simd);
         }
-        self.fit_bias(&mut moved, simd);
         Ok(moved)
     }
 
@@ -199,16 +206,6 @@ impl Online {
         }
     }
 
-    /// b = (t − Σ_m s_m d_m) / n.
-    fn fit_bias(&self, moved: &mut Moved, simd: Simd) {
-        moved.bias.copy_from_slice(&self.input_sums);
-        for (&sum, atom) in self.code_sums.iter().zip(moved.components.chunks(self.n_features)) {
-            simd.axpy(-sum, atom, &mut moved.bias);
-        }
-        let weight = self.weight as f32;
-        moved.bias.iter_mut().for_each(|value| *value /= weight);
-    }
-
     /// Forgets everything about atoms that were replaced.
     pub fn clear(&mut self, atoms: &[usize]) {
         let (m, d) = (self.n_components(), self.n_features);
@@ -219,4 +216,9 @@ impl Online {
             self.code_sums[atom] = 0.0;
         }
     }
+}
+
+/// `out = scale * values`, over the length of `out`.
+fn scale_into(scale: f32, values: &[f32], out: &mut [f32]) {
+    out.iter_mut().zip(values).for_each(|(new, old)| *new = scale * old);
 }
