@@ -429,22 +429,6 @@ fn same_bits_for_any_number_of_jobs() {
 }
 
 #[test]
-fn a_row_has_the_same_code_in_any_company() {
-    let whole = Problem::new(90, 24, 70, 3);
-    let alone = Problem { x: whole.x[..24].to_vec(), ..Problem::new(1, 24, 70, 3) };
-    for simd in Simd::available() {
-        for encoder in encoders() {
-            let naive = whole.rows().next().map(|x| encoder.naive(&whole, &x)).unwrap();
-            let codes = alone.encode(encoder, simd, 1).unwrap();
-            let first = whole.encode(encoder, simd, 1).unwrap();
-            if naive.clear {
-                assert_eq!(codes.indices, first.indices[..codes.indices.len()], "{encoder:?}");
-            }
-        }
-    }
-}
-
-#[test]
 fn nothing_to_explain_gives_empty_codes() {
     let bias = vec![0.25, -1.0, 3.0];
     let problem = Problem { x: bias.repeat(20), bias, ..Problem::new(20, 3, 7, 0) };

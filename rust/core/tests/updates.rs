@@ -1,0 +1,276 @@
+//! Dictionary updates on every instruction set of this machine, against naive float64 arithmetic.
+//!
+//! Each step is compared with the naive one from the very float32 state before it, so that bounds need
+//! not follow rounding through earlier steps. γ(k) = k u / (1 − k u) bounds k float32 roundings in a row.
+
+mod common;
+
+use common::{Random, gamma, inner, length, team, widened};
+use icfl_core::codes::Codes;
+use icfl_core::kernels::Simd;
+use icfl_core::update::{Adam, Batch, Moved, Online, coherent_pairs};
+use proptest::prelude::*;
+
+const U: f64 = f32::EPSILON as f64 / 2.0;
+
+/// Rows of inputs and their codes, of which about a fifth are not zero.
+struct Samples {
+    n: usize,
+    d: usize,
+    m: usize,
+    x: Vec<f32>,
+    codes: Codes,
+}
+
+impl Samples {
+    /// Atom 0 is in no code, atom 1 in all.
+    fn new(n: usize, d: usize, m: usize, random: &mut Random) -> Samples {
+        let mut codes = Codes { starts: vec![0], ..Codes::default() };
+        for _ in 0..n {
+            for atom in (1..m).filter(|&atom| atom == 1 || random.below(5) == 0).collect::<Vec<_>>() {
+                codes.indices.push(atom as i32);
+                codes.values.push(random.uniform(-1.0, 2.0));
+            }
+            codes.starts.push(codes.indices.len() as i64);
+        }
+        Samples { n, d, m, x: random.values(n * d), codes }
+    }
+
+    fn batch(&self) -> Batch<'_> {
+        Batch::new(&self.x, self.d, self.codes.view(self.m).unwrap()).unwrap()
+    }
+
+    /// Code of one sample, with zeros.
+    fn code(&self, i: usize) -> Vec<f64> {
+        let mut z = vec![0.0; self.m];
+        self.codes.view(self.m).unwrap().row(i).for_each(|(m, value)| z[m] = f64::from(value));
+        z
+    }
+
+    fn input(&self, i: usize) -> Vec<f64> {
+        widened(&self.x[i * self.d..(i + 1) * self.d])
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// Checks `|found − expected| ≤ bound` everywhere.
+fn close(found: &[f32], expected: &[f64], bound: &[f64]) -> Result<(), TestCaseError> {
+    prop_assert!(found.len() == expected.len() && found.len() == bound.len());
+    for (i, (&found, (expected, bound))) in found.iter().zip(expected.iter().zip(bound)).enumerate() {
+        let error = (f64::from(found) - expected).abs();
+        prop_assert!(error <= *bound, "at {i}: {found} for {expected}, {error} > {bound}");
+    }
+    Ok(())
+}
+
+/// Gradients of the mean of ‖x − Σ z_m d_m − b‖², atoms then bias, with bounds on their error.
+fn gradients(samples: &Samples, components: &[f32], bias: &[f32]) -> (Vec<f64>, Vec<f64>) {
+    let Samples { n, d, m, .. } = *samples;
+    let (mut gradients, mut bounds) = (vec![0.0; (m + 1) * d], vec![0.0; (m + 1) * d]);
+    for i in 0..n {
+        let (z, x) = (samples.code(i), samples.input(i));
+        let used = z.iter().filter(|z| **z != 0.0).count();
+        for t in 0..d {
+            let terms = (0..m).map(|m| z[m] * f64::from(components[m * d + t]));
+            let b = f64::from(bias[t]);
+            let r = x[t] - b - terms.clone().sum::<f64>();
+            // Each term is rounded as a product and in every sum after it, then x takes it off.
+            let off = gamma(used + 3) * (x[t].abs() + b.abs() + terms.map(f64::abs).sum::<f64>());
+            for (atom, z) in z.iter().chain([&1.0]).enumerate() {
+                let scale = -2.0 * z / n as f64;
+                gradients[atom * d + t] += scale * r;
+                bounds[atom * d + t] += scale.abs() * (off + gamma(n + 4) * (r.abs() + off));
+            }
+        }
+    }
+    (gradients, bounds)
+}
+
+/// What Adam subtracts at step t from its moments: Kingma & Ba (2015), Algorithm 1.
+fn adam_step(rate: f64, first: f64, second: f64, t: i32) -> f64 {
+    let (first, second) = (first / (1.0 - 0.9f64.powi(t)), second / (1.0 - 0.999f64.powi(t)));
+    rate * first / (second.sqrt() + 1e-8)
+}
+
+/// Holds one step to the naive one.
+fn check_adam(samples: &Samples, before: (&Adam, &Moved), after: (&Adam, &Moved)) -> Result<(), TestCaseError> {
+    let ((state, at), (next, moved), d) = (before, after, samples.d);
+    let (gradients, bounds) = gradients(samples, &at.components, &at.bias);
+    let values = widened(&[&at.components[..], &at.bias[..]].concat());
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let (mut expected, mut off) = (Vec::new(), Vec::new());
+    for (i, (&g, &bound)) in gradients.iter().zip(&bounds).enumerate() {
+        let one = 0.9 * f64::from(state.first[i]) + 0.1 * g;
+        let two = 0.999 * f64::from(state.second[i]) + 0.001 * g * g;
+        let (one_off, two_off) = (0.1 * bound, 0.001 * (2.0 * g.abs() * bound + bound * bound));
+        first.push((one, one_off + U * (one.abs() + one_off)));
+        second.push((two, two_off + U * (two + two_off)));
+        // The step is monotone in each moment, so it is farthest off at a corner.
+        let t = next.steps as i32;
+        let step = adam_step(state.learning_rate, one, two, t);
+        let corners = [(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)].map(|(a, b)| {
+            let corner = (one + a * one_off, (two + b * two_off).max(0.0));
+            (adam_step(state.learning_rate, corner.0, corner.1, t) - step).abs()
+        });
+        expected.push(values[i] - step);
+        off.push(corners.into_iter().fold(0.0, f64::max) + 2.0 * U * (values[i].abs() + step.abs()));
+    }
+    if state.unit_norm {
+        for (atom, off) in expected.chunks_mut(d).zip(off.chunks_mut(d)).take(samples.m) {
+            // v/‖v‖ moves by at most 2/‖v‖ of what v moves by.
+            let (norm, by) = (length(atom), length(off));
+            atom.iter_mut().for_each(|v| *v /= norm);
+            off.iter_mut().for_each(|off| *off = 2.0 * by / norm + 2.0 * U);
+        }
+    }
+    close(&[&moved.components[..], &moved.bias[..]].concat(), &expected, &off)?;
+    for (found, wanted) in [(&next.first, first), (&next.second, second)] {
+        let (wanted, off): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
+        close(found, &wanted, &off)?;
+    }
+    Ok(())
+}
+
+/// An entry of Σ over samples with `terms` of magnitude `size` in all: each is rounded once as a product
+/// and once in each sum.
+fn summed(terms: usize, size: f64) -> f64 {
+    gamma(terms + 2) * size
+}
+
+/// Holds the statistics after a mini-batch to those before it.
+fn check_statistics(samples: &Samples, before: &Online, keep: f32, after: &Online) -> Result<(), TestCaseError> {
+    let Samples { n, d, m, .. } = *samples;
+    let kept = |values: &[f32]| -> Vec<(f64, f64)> {
+        values.iter().map(|&v| f64::from(v) * f64::from(keep)).map(|v| (v, v.abs())).collect()
+    };
+    let mut a = kept(&before.code_products);
+    let mut b = kept(&before.code_inputs);
+    let mut s = kept(&before.code_sums);
+    let mut t = kept(&before.input_sums);
+    let add = |entry: &mut (f64, f64), term: f64| *entry = (entry.0 + term, entry.1 + term.abs());
+    for i in 0..n {
+        let (z, x) = (samples.code(i), samples.input(i));
+        for p in 0..m {
+            (0..m).for_each(|q| add(&mut a[p * m + q], z[p] * z[q]));
+            (0..d).for_each(|q| add(&mut b[p * d + q], z[p] * x[q]));
+            add(&mut s[p], z[p]);
+        }
+        (0..d).for_each(|q| add(&mut t[q], x[q]));
+    }
+    let pairs = [(a, &after.code_products), (b, &after.code_inputs), (s, &after.code_sums), (t, &after.input_sums)];
+    for (expected, found) in pairs {
+        let (values, sizes): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
+        let bounds: Vec<_> = sizes.into_iter().map(|size| summed(n, size)).collect();
+        close(found, &values, &bounds)?;
+    }
+    prop_assert_eq!(after.weight, before.weight * f64::from(keep) + n as f64);
+    Ok(())
+}
+
+/// Holds each atom of a sweep to its optimum given the atoms as they then were: those before it moved,
+/// those after it not yet. Returns the largest bound.
+fn check_sweep(online: &Online, start: &[f32], moved: &Moved, unit_norm: bool) -> Result<f64, TestCaseError> {
+    let (m, d) = (online.n_components(), online.n_features);
+    let bias = widened(&moved.bias);
+    let (mut atoms, before, mut largest) = (widened(start), widened(start), 0.0);
+    for p in 0..m {
+        let found = widened(&moved.components[p * d..(p + 1) * d]);
+        let row = widened(&online.code_products[p * m..(p + 1) * m]);
+        if row[p] == 0.0 {
+            prop_assert_eq!(bits(&moved.components[p * d..(p + 1) * d]), bits(&start[p * d..(p + 1) * d]));
+            continue;
+        }
+        // Direction B_p − s_p b − Σ_{q≠p} A_pq d_q, and the lengths of all terms that are rounded: with
+        // the old d_q first, and for a d_q of the same block what it has changed by since. No term is
+        // rounded more often than there are additions, 2 M + 2, and in its product.
+        let mut optimum = widened(&online.code_inputs[p * d..(p + 1) * d]);
+        let sum = f64::from(online.code_sums[p]);
+        let mut size = length(&optimum) + sum.abs() * length(&bias);
+        optimum.iter_mut().zip(&bias).for_each(|(u, b)| *u -= sum * b);
+        for q in 0..m {
+            let (now, old) = (&atoms[q * d..(q + 1) * d], &before[q * d..(q + 1) * d]);
+            size += row[q].abs() * (2.0 * length(old) + length(now));
+            if q != p {
+                optimum.iter_mut().zip(now).for_each(|(u, v)| *u -= row[q] * v);
+            }
+        }
+        optimum.iter_mut().for_each(|v| *v /= row[p]);
+        let norm = length(&optimum);
+        let mut off = gamma(2 * m + 4) * size / row[p] + 2.0 * U * norm;
+        if unit_norm {
+            // v/‖v‖ moves by at most 2/‖v‖ of what v moves by.
+            optimum.iter_mut().for_each(|v| *v /= norm);
+            off = 2.0 * off / norm + 2.0 * U;
+        }
+        let error = length(&found.iter().zip(&optimum).map(|(f, o)| f - o).collect::<Vec<_>>());
+        prop_assert!(error <= off, "atom {p}: {error} > {off}");
+        largest = f64::max(largest, off);
+        atoms[p * d..(p + 1) * d].copy_from_slice(&found);
+    }
+    Ok(largest)
+}
+
+/// Statistics of one mini-batch.
+fn seen(samples: &Samples, simd: Simd) -> Online {
+    Online::new(samples.m, samples.d).accumulated(&samples.batch(), 1.0, simd, &team(1)).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn adam_agrees_with_float64(
+        n in 1usize..12, d in 1usize..20, m in 2usize..50, seed in any::<u64>(), unit_norm in any::<bool>(),
+    ) {
+        for simd in Simd::available() {
+            let mut random = Random(seed);
+            let mut state = Adam::new(m, d, 1e-2, unit_norm);
+            let mut at = Moved { components: random.directions(m, d), bias: random.values(d) };
+            for step in 1..4 {
+                let samples = Samples::new(n, d, m, &mut random);
+                let (next, moved) =
+                    state.step(&samples.batch(), &at.components, &at.bias, simd, &team(1)).unwrap();
+                prop_assert_eq!(next.steps, step);
+                check_adam(&samples, (&state, &at), (&next, &moved))?;
+                (state, at) = (next, moved);
+            }
+        }
+    }
+
+    #[test]
+    fn statistics_agree_with_float64(
+        n in 1usize..12, d in 1usize..20, m in 2usize..50, seed in any::<u64>(), keep in 0.0f32..=1.0,
+    ) {
+        for simd in Simd::available() {
+            let (mut random, mut online) = (Random(seed), Online::new(m, d));
+            for _ in 0..3 {
+                let samples = Samples::new(n, d, m, &mut random);
+                let after = online.accumulated(&samples.batch(), keep, simd, &team(1)).unwrap();
+                check_statistics(&samples, &online, keep, &after)?;
+                online = after;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn sweeps_agree_with_float64(
+        // More atoms than a block of the sweep has; samples enough for A to be well conditioned.
+        d in 1usize..20, m in 2usize..150, seed in any::<u64>(), unit_norm in any::<bool>(),
+    ) {
+        let mut random = Random(seed);
+        let samples = Samples::new(3 * m, d, m, &mut random);
+        let start = random.directions(m, d);
+        for simd in Simd::available() {
+            let online = seen(&samples, simd);
+            let moved = online.sweep(&start, &vec![9.0; d], unit_norm, simd, &team(1)).unwrap();
+            let mean = online.input_sums.iter().map(|&t| f64::from(t) / online.weight).collect::<Vec<_>>();
+            close(&moved.bias, &mean, &mean.iter().map(|b| 4.0 * U * b.abs()).collect::<Vec<_>>())?;
+            let o = check_sweep(&online, &start, &moved, unit_norm)?;
+            eprintln!("OFF m={m} d={d} {unit_norm} {o:.1e}");
+        }
+    }
+}
