@@ -233,15 +233,15 @@ def online_statistics(X, codes, statistics, forgetting):
     return tuple(forgetting * old + fresh for old, fresh in zip(statistics, new, strict=True))
 
 
-def online_sweep(D, bias, statistics, unit_norm):
-    """One pass of block coordinate descent over atoms, then the bias [Mairal et al. 2010]."""
+def online_sweep(D, statistics, unit_norm):
+    """One pass of block coordinate descent over atoms [Mairal et al. 2010]; the bias is mean x."""
     A, B, s, t, n = statistics
-    D = D.copy()
+    D, bias = D.copy(), t / n
     for m in np.flatnonzero(A.diagonal() > 0):
         D[m] += (B[m] - s[m] * bias - A[m] @ D) / A[m, m]
         if unit_norm:
             D[m] /= np.linalg.norm(D[m])
-    return D, (t - s @ D) / n
+    return D, bias
 
 
 def explained_variance(X, Xhat) -> float:

@@ -1,17 +1,14 @@
 """Whether learning finds features that are known to be there, which reconstruction does not tell.
 
-All data are planted: sparse positive combinations of unit atoms in 128 dimensions, 10 active in a
-sample on average, with noise of 0.02 a dimension. The measure is the matched cosine: atoms are
-assigned one to one to the planted ones, and the cosines averaged over all that were planted. A
-random dictionary reaches about 0.3.
+All data are planted: sparse positive combinations of 512 unit atoms in 128 dimensions, 10 active in
+a sample on average, with noise of 0.02 a dimension. The measure is the matched cosine: learnt atoms
+are assigned one to one to the planted ones, and the cosines averaged over all that were planted. A
+random dictionary reaches 0.3.
 
-Thresholds are what the package promises, or lie below what was measured by at least the spread over
-seeds; the measurements stand beside them.
+Thresholds are what the package promises; beside them stands what was measured (AVX-512).
 """
 
 from __future__ import annotations
-
-from functools import cache, lru_cache
 
 import numpy as np
 import pytest
@@ -27,26 +24,86 @@ TRUE = 512
 SMALL = {"n_iterations": 10, "atoms_per_iteration": 1}
 
 
-@lru_cache(maxsize=2)  # 105 MB each
-def planted(seed, zipf_exponent):
-    """Inputs and the atoms they are made of."""
-    bunch = make_planted(
-        N_SAMPLES, 128, TRUE, noise=0.02, zipf_exponent=zipf_exponent, random_state=seed
-    )
-    return bunch.X, bunch.components
+class Planted:
+    """Samples, the atoms they are made of, and what was learnt from them."""
+
+    def __init__(self, seed, zipf_exponent):
+        planted = make_planted(
+            N_SAMPLES, 128, TRUE, noise=0.02, zipf_exponent=zipf_exponent, random_state=seed
+        )
+        self.X, self.truth, self._seed = planted.X, planted.components, seed
+        self._learnt = {}
+
+    def learn(self, max_steps=400, **options):
+        """Atoms after so many steps; every model is fitted once."""
+        options = {"n_components": TRUE, "max_steps": max_steps, **options}
+        key = tuple(sorted(options.items()))
+        if key not in self._learnt:
+            model = icfl.ICFL(max_iter=None, random_state=self._seed, **options)
+            self._learnt[key] = model.fit(self.X).components_
+        return self._learnt[key]
+
+    def matched_cosine(self, max_steps=400, **options):
+        return dictionary_similarity(self.learn(max_steps, **options), self.truth)
+
+    def cosines(self, **options):
+        """Cosines of all matches, for dictionaries of another size than the planted one."""
+        indices, cosines = match_atoms(self.learn(**options), self.truth)
+        return cosines[indices >= 0]
 
 
-@cache
-def _atoms(seed, zipf_exponent, max_steps, options):
-    X, truth = planted(seed, zipf_exponent)
-    options = {"n_components": TRUE, "max_iter": None, "random_state": seed, **dict(options)}
-    return icfl.ICFL(max_steps=max_steps, **options).fit(X).components_, truth
+@pytest.fixture(scope="session")
+def planted(request):
+    """Data by (seed, zipf_exponent); pytest runs the tests that share them one after another."""
+    return Planted(*request.param)
 
 
-def learnt(seed, zipf_exponent=0.6, max_steps=400, **options):
-    """Atoms learnt from planted data, and the planted ones; every model is fitted once."""
-    return _atoms(seed, zipf_exponent, max_steps, tuple(sorted(options.items())))
+def on_seeds(seeds, zipf_exponent=0.6):
+    values = [(seed, zipf_exponent) for seed in seeds]
+    names = [f"seed{seed}-zipf{zipf_exponent}" for seed in seeds]
+    return pytest.mark.parametrize("planted", values, ids=names, indirect=True, scope="session")
 
 
-def matched_cosine(*arguments, **options):
-    return dictionary_similarity(*learnt(*arguments, **options))
+@on_seeds(range(10))
+def test_planted_features_are_found_with_every_seed(planted):
+    assert planted.matched_cosine(**SMALL) >= 0.98  # 0.9931 to 0.9941
+
+
+@on_seeds([0, 1])
+def test_planted_features_are_found_without_unit_norm_inputs(planted):
+    assert planted.matched_cosine(unit_norm_inputs=False, **SMALL) >= 0.98  # 0.9958 to 0.9960
+
+
+@on_seeds(range(3))
+def test_planted_features_are_found_with_defaults(planted):
+    assert planted.matched_cosine() >= 0.98  # 0.9930 to 0.9939
+
+
+@on_seeds([0, 1], zipf_exponent=1.0)
+def test_planted_features_are_found_under_zipfs_law(planted):
+    # Three features fire in half of all samples, the rarest in one of 350; four seeds: 0.981-0.989.
+    assert planted.matched_cosine(1000, **SMALL) >= 0.98
+
+
+@on_seeds([0])
+def test_twice_as_many_atoms_as_features_find_them_all(planted):
+    assert np.sum(planted.cosines(n_components=2 * TRUE, **SMALL) > 0.9) > 0.97 * TRUE  # all 512
+
+
+@on_seeds([0])
+def test_half_as_many_atoms_as_features_each_find_one(planted):
+    cosines = planted.cosines(n_components=TRUE // 2, **SMALL)
+    assert len(cosines) == TRUE // 2
+    assert np.mean(cosines > 0.9) > 0.9  # 0.94 to 0.97
+
+
+@on_seeds([0])
+def test_long_runs_do_not_drift(planted):
+    long, short = planted.matched_cosine(1200, **SMALL), planted.matched_cosine(**SMALL)
+    assert long >= short - 0.01  # 0.9958 after 0.9934
+
+
+@on_seeds([0])
+def test_default_update_finds_more_than_adam_in_as_many_steps(planted):
+    adam = planted.matched_cosine(update="adam", learning_rate=1e-3, **SMALL)
+    assert planted.matched_cosine(**SMALL) > adam + 0.1  # 0.993 and 0.750

@@ -324,10 +324,10 @@ def test_interrupt_inside_a_step(update, during, X, monkeypatch):
     between = icfl.ICFL(**options)
     with pytest.raises(KeyboardInterrupt):
         between.fit(X, callback=Interrupt(12))
-    # While it encodes, step 13 is given up; while it updates, step 12 is finished first.
+    # Wherever it is in step 13, that step is given up as a whole.
     owner, name, call = {
         "encoding": (BlockPursuit, "encode", 13),
-        "updating": (OnlineState if update == "online" else AdamState, "step", 12),
+        "updating": (OnlineState if update == "online" else AdamState, "step", 13),
     }[during]
     work, calls = getattr(owner, name), []
 

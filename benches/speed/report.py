@@ -16,6 +16,11 @@ __all__ = ["BEGIN", "END", "check_markers", "replace_table", "to_markdown", "to_
 
 BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
 HEADER = ("work", "icfl", "peer", "its rate", "icfl is faster by", "target")
+# Seen here: 5.3 for the ICFL row at a load of 1.4 to 3.6 on two cores, 8.8 at 3.0 and more.
+BUSY = (
+    " **The machine was busy with other work.** OpenMP then waits at its barriers for threads that "
+    "do not run, so ratios to such peers come out too high: measure again on an idle machine."
+)
 MEMORY = "peak MiB (inputs, icfl, peer)"
 
 
@@ -49,7 +54,14 @@ def describe(about: Mapping[str, Any]) -> str:
         f"load average {about['load_start']} at the start, {about['load_end']} at the end. "
         f"{about['repetitions']} paired repetitions; "
         f"sizes: {about['size']}. {software}."
+        f"{BUSY if _was_busy(about) else ''}"
     )
+
+
+def _was_busy(about: Mapping[str, Any]) -> bool:
+    """One contender at a time, with OpenMP's spinning threads, makes a load of about 1.5 a core."""
+    loads = [about[key] for key in ("load_start", "load_end") if about[key] is not None]
+    return max(loads, default=0.0) > 2 * int(about["machine"]["cores"])
 
 
 def check_markers(page: Path) -> tuple[str, str]:
