@@ -91,7 +91,7 @@ def test_a_wrong_answer_is_found_and_not_timed():
 @pytest.mark.parametrize(("L", "rounds"), [(1, 6), (3, 4)])
 def test_replay_finds_a_wrong_step(L, rounds):
     import icfl
-    from icfl._coders import BlockPursuit
+    from icfl.coding.coders import BlockPursuit
     from speed.case import WrongAnswerError
     from speed.inputs import planted
     from speed.replay import check_block_pursuit
@@ -125,7 +125,7 @@ def test_replay_finds_a_wrong_step(L, rounds):
 def test_replay_finds_another_selection():
     """Codes by absolute inner products are not those of signed ones."""
     import icfl
-    from icfl._coders import OrthogonalPursuit
+    from icfl.coding.coders import OrthogonalPursuit
     from speed.case import WrongAnswerError
     from speed.inputs import planted
     from speed.replay import check_orthogonal_pursuit

@@ -177,6 +177,8 @@ def test_public_names_are_documented(value: Any) -> None:
     told = documented_names(found.get("Parameters", "")) | documented_names(
         found.get("Attributes", "")
     )
+    if getattr(value, "_is_protocol", False):
+        return  # a face: it is not called, and its methods have a test of their own
     assert set(inspect.signature(value).parameters) - told == set()
     # A class that is only ever returned has its fields under Attributes; it is shown where it comes
     # from.
@@ -242,7 +244,10 @@ for name in icfl.__all__:
     getattr(icfl, name)
 print(*sys.modules)
 """
-    assert set(fresh_python(code).split()) & OPTIONAL == set()
+    # scikit-learn 1.9 itself brings in pandas where it is installed.
+    without_us = "import sklearn.base, sklearn.linear_model, sys; print(*sys.modules)"
+    own = set(fresh_python(code).split()) - set(fresh_python(without_us).split())
+    assert own & OPTIONAL == set()
 
 
 # What may use what

@@ -22,7 +22,7 @@ def test_python_runs_as_shown(tmp_path, monkeypatch, capsys):
     assert len(code.splitlines()) <= 12
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
-    variance, selective = re.search(r"variance ([\d.]+), selective features (\d+)", printed).groups()
+    variance, selective = re.findall(r"[\d.]+", printed)
     # Fitted and scored on the same wells: 0.90 and 33 when this was written.
     assert float(variance) > 0.85
     assert int(selective) > 14

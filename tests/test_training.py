@@ -16,9 +16,9 @@ import pytest
 
 import icfl
 import oracles
-from icfl._coders import BlockPursuit
-from icfl._minibatches import Schedule
+from icfl.coding.coders import BlockPursuit
 from icfl.exceptions import InputError, ModelFileError
+from icfl.learning.minibatches import Schedule
 from icfl.updates.adam import AdamState
 from icfl.updates.online import OnlineState
 

@@ -8,9 +8,9 @@ from scipy.linalg import fractional_matrix_power
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from icfl._batch_correction import encode_labels
 from icfl.exceptions import InputError, InputTypeError
 from icfl.whitening import ControlWhitener
+from icfl.whitening.batch_correction import encode_labels
 
 EPS = float(np.finfo(np.float64).eps)
 KINDS = ["center-scale", "coral"]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from icfl import _core
-from icfl._coders import Coder, join_codes
+from icfl.coding.coders import Coder, join_codes
 from speed.answers import dense_rows, oracles
 from speed.case import require
 

@@ -12,11 +12,10 @@ from icfl._core import __version__
 
 if TYPE_CHECKING:
     from icfl import datasets, exceptions, io, metrics, updates
-    from icfl.encoders import encode_icfl, encode_mp, encode_omp, encode_topk
+    from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
     from icfl.io import open_activations
-    from icfl.learner import ICFL
+    from icfl.learning import ICFL
     from icfl.persistence import load, save
-    from icfl.sparse_coder import SparseCoder
     from icfl.whitening import ControlWhitener
 
 __all__ = [
@@ -39,13 +38,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "ICFL": "learner",
+    "ICFL": "learning",
     "ControlWhitener": "whitening",
-    "SparseCoder": "sparse_coder",
-    "encode_icfl": "encoders",
-    "encode_mp": "encoders",
-    "encode_omp": "encoders",
-    "encode_topk": "encoders",
+    "SparseCoder": "coding",
+    "encode_icfl": "coding",
+    "encode_mp": "coding",
+    "encode_omp": "coding",
+    "encode_topk": "coding",
     "load": "persistence",
     "open_activations": "io",
     "save": "persistence",

@@ -37,8 +37,8 @@ State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 CLASSES: dict[str, str] = {
     "ControlWhitener": "icfl.whitening",
-    "ICFL": "icfl.learner",
-    "SparseCoder": "icfl.sparse_coder",
+    "ICFL": "icfl.learning",
+    "SparseCoder": "icfl.coding",
 }
 """Classes that can be saved, with the module that is imported only when one is needed."""
 

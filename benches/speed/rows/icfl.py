@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from icfl import encode_icfl
-from icfl._coders import BlockPursuit
+from icfl.coding.coders import BlockPursuit
 from speed import answers
 from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
 from speed.inputs import Problem, planted

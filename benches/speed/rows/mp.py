@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from icfl import encode_mp
-from icfl._coders import BlockPursuit
+from icfl.coding.coders import BlockPursuit
 from speed import answers
 from speed.case import OURS, Case, Contender, Row, Size
 from speed.inputs import planted

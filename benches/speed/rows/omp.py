@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from icfl import encode_omp
-from icfl._coders import OrthogonalPursuit
+from icfl.coding.coders import OrthogonalPursuit
 from speed import answers
 from speed.case import OURS, Case, Contender, Row, Run, Size, require
 from speed.inputs import Problem, planted

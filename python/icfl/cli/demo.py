@@ -17,7 +17,7 @@ Writes the model, codes, results and, with matplotlib, pictures and a page to lo
 EXAMPLES = """\
 examples:
   icfl demo
-  icfl demo --output /tmp/cells --seed 1
+  icfl demo --output cells --seed 1
   icfl demo --quick --json"""
 
 

@@ -71,6 +71,14 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
     ------
     InputError
         If `path` exists and `overwrite` is false, or `path` is not a folder.
+
+    Examples
+    --------
+    >>> from icfl.io import new_folder
+    >>> with new_folder("results") as folder:
+    ...     _ = (folder / "notes.txt").write_text("all of it, or nothing")
+    >>> open("results/notes.txt").read()
+    'all of it, or nothing'
     """
     final = Path(path)
     check_free(final, overwrite=overwrite)

@@ -102,6 +102,18 @@ class Table(Mapping[str, Column]):
 
         Text is compared with text, numbers with the number, booleans with true/false, yes/no, 1/0.
 
+        Parameters
+        ----------
+        name : str
+            A column.
+        text : str
+            The value, as one would type it.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), bool
+            Where the column holds the value; true at least once.
+
         Raises
         ------
         InputError

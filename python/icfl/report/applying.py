@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 from sklearn.pipeline import Pipeline
 
-from icfl._base import prepare
 from icfl._validation import Floats
+from icfl.coding.model import prepare
 from icfl.exceptions import InputError
 from icfl.io import Activations
 from icfl.whitening import ControlWhitener

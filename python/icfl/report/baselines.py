@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from icfl.encoders import encode_icfl
+from icfl.coding.encoders import encode_icfl
 
 __all__ = ["PrincipalAxes", "Representation", "encode_with", "random_atoms"]
 

@@ -33,7 +33,17 @@ class UpdateState(Protocol):
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return how many of a pursuit's iterations the next mini-batch is encoded with.
 
-        `progress` is the share of the planned steps that are done, None when nothing is planned.
+        Parameters
+        ----------
+        n_iterations, atoms_per_iteration : int
+            What codes are made with once the dictionary is learnt.
+        progress : float or None
+            Share of the planned steps that are done; None when nothing is planned.
+
+        Returns
+        -------
+        int
+            Between 1 and `n_iterations`.
         """
 
     def step(
@@ -49,6 +59,26 @@ class UpdateState(Protocol):
         """Return the state after a mini-batch and its codes; this one stays as it is.
 
         Ctrl-C may break a step off at any point.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features), float32
+            Prepared rows.
+        codes : tuple of indptr, indices, data
+            Their codes, as compressed sparse rows.
+        step : int
+            Number of finished steps of the run.
+        rng : numpy.random.Generator
+            Source of all randomness of this step.
+        n_jobs : int or None
+            Threads.
+        progress : float, optional
+            Share of the planned steps that are done; None when nothing is planned.
+
+        Returns
+        -------
+        UpdateState
+            The state after the step.
         """
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -69,7 +99,24 @@ class Update(Protocol):
         unit_norm: bool,
         coherence_limit: float | None,
     ) -> UpdateState:
-        """Begin with this dictionary."""
+        """Begin with this dictionary.
+
+        Parameters
+        ----------
+        components : ndarray of shape (n_components, n_features), float32
+            Atoms to start from.
+        bias : ndarray of shape (n_features,), float32
+            Bias to start from.
+        unit_norm : bool
+            Whether atoms are kept at unit norm.
+        coherence_limit : float or None
+            Cosine above which atoms count as saying the same; None never replaces any.
+
+        Returns
+        -------
+        UpdateState
+            The dictionary, and what moves it.
+        """
 
 
 def random_directions(n: int, d: int, rng: np.random.Generator) -> NDArray[np.float32]:

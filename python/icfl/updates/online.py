@@ -93,7 +93,24 @@ class Online:
         unit_norm: bool,
         coherence_limit: float | None,
     ) -> OnlineState:
-        """Begin with this dictionary."""
+        """Begin with this dictionary.
+
+        Parameters
+        ----------
+        components : ndarray of shape (n_components, n_features), float32
+            Atoms to start from.
+        bias : ndarray of shape (n_features,), float32
+            Bias to start from.
+        unit_norm : bool
+            Whether atoms are kept at unit norm.
+        coherence_limit : float or None
+            Cosine above which atoms count as saying the same; None never replaces any.
+
+        Returns
+        -------
+        UpdateState
+            The dictionary, and what moves it.
+        """
         return OnlineState(self, components, bias, unit_norm, coherence_limit)
 
 

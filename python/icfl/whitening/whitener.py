@@ -22,13 +22,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from icfl import _whitening_state as state
-from icfl._control_moments import empty_output, finite_block, row_blocks
 from icfl._validation import Floats, check_matrix, estimator_rows
-from icfl._whitening_fit import Options, add_statistics, collect, solve
-from icfl._whitening_map import lacking_controls
-from icfl._whitening_results import WhiteningResults
 from icfl.exceptions import InputError, InputTypeError, ModelFileError
+from icfl.whitening import state
+from icfl.whitening.fitting import Options, add_statistics, collect, solve
+from icfl.whitening.mapping import lacking_controls
+from icfl.whitening.moments import empty_output, finite_block, row_blocks
+from icfl.whitening.results import WhiteningResults
 
 __all__ = ["ControlWhitener"]
 

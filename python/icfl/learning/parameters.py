@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icfl._initialisation import INITS
 from icfl._validation import check_choice, check_count, check_flag, check_number
 from icfl.exceptions import InputError
+from icfl.learning.initialisation import INITS
 
 if TYPE_CHECKING:
-    from icfl.learner import ICFL
+    from icfl.learning.learner import ICFL
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",

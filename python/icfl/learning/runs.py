@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from icfl import updates
-from icfl._checkpoint import Checkpoint
-from icfl._history import Run
-from icfl._initialisation import initial_dictionary
-from icfl._learner_state import identity
-from icfl._minibatches import Purpose, Schedule, TrainingRows, generator, survey
-from icfl._training import Trainer
 from icfl._validation import check_matrix, check_n_jobs
 from icfl.exceptions import InputError
+from icfl.learning.checkpoint import Checkpoint
+from icfl.learning.history import Run
+from icfl.learning.initialisation import initial_dictionary
+from icfl.learning.minibatches import Purpose, Schedule, TrainingRows, generator, survey
+from icfl.learning.state import identity
+from icfl.learning.training import Trainer
 from icfl.updates import UpdateState
 
 if TYPE_CHECKING:
-    from icfl.learner import ICFL
+    from icfl.learning.learner import ICFL
 
 __all__ = ["continued", "open_checkpoint", "resumed", "schedule_of", "started"]
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 
-from icfl import _control_moments
-from icfl._control_moments import Moments, accumulate, pool, row_blocks
 from icfl.exceptions import InputError
+from icfl.whitening import moments
+from icfl.whitening.moments import Moments, accumulate, pool, row_blocks
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -83,8 +83,8 @@ def test_pool_leaves_its_parts_alone():
 @pytest.mark.parametrize("rows_per_block", [1, 7, 64, 10_000])
 def test_block_size_changes_nothing_but_rounding(monkeypatch, rows_per_block):
     X = skewed(300, 4, 1e4, 3)
-    monkeypatch.setattr(_control_moments, "_MIN_BLOCK_ROWS", rows_per_block)
-    monkeypatch.setattr(_control_moments, "_BLOCK_VALUES", 0)
+    monkeypatch.setattr(moments, "_MIN_BLOCK_ROWS", rows_per_block)
+    monkeypatch.setattr(moments, "_BLOCK_VALUES", 0)
     assert len(list(row_blocks(300, 4))) == -(-300 // rows_per_block)
     assert_same(accumulate(X, None), X)
 

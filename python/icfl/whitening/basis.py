@@ -20,9 +20,9 @@ import numpy as np
 import scipy.linalg
 from threadpoolctl import threadpool_limits
 
-from icfl._control_moments import Doubles, Moments
 from icfl._validation import check_count, check_number
 from icfl.exceptions import InputError, InputTypeError
+from icfl.whitening.moments import Doubles, Moments
 
 __all__ = [
     "LEDOIT_WOLF",

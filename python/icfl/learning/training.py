@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
-from icfl._checkpoint import Checkpoint
-from icfl._coders import BlockPursuit, Codes, gram_pays
-from icfl._history import Run
-from icfl._interrupt import deferred_interrupts
-from icfl._minibatches import Purpose, Schedule, TrainingRows, generator
+from icfl.coding.coders import BlockPursuit, Codes, gram_pays
 from icfl.exceptions import InputError
+from icfl.learning.checkpoint import Checkpoint
+from icfl.learning.history import Run
+from icfl.learning.interrupt import deferred_interrupts
+from icfl.learning.minibatches import Purpose, Schedule, TrainingRows, generator
 from icfl.metrics.reconstruction import explained_variance
 from icfl.updates import UpdateState
 

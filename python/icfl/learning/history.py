@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl._coders import Codes
+from icfl.coding.coders import Codes
 from icfl.metrics._column_moments import ColumnMoments
 
 __all__ = ["Run", "Window", "row_cosines"]

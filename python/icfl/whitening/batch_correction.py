@@ -26,9 +26,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from icfl._control_moments import Doubles, Moments
-from icfl._whitening_basis import Basis, symmetric_eigen
 from icfl.exceptions import InputError, InputTypeError
+from icfl.whitening.basis import Basis, symmetric_eigen
+from icfl.whitening.moments import Doubles, Moments
 
 __all__ = [
     "CORRECTIONS",

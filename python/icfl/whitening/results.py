@@ -10,11 +10,11 @@ from __future__ import annotations
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from icfl._batch_correction import Label
-from icfl._control_moments import Doubles
-from icfl._whitening_fit import Options, Statistics, solve
-from icfl._whitening_map import WhiteningMap
 from icfl.exceptions import InputError
+from icfl.whitening.batch_correction import Label
+from icfl.whitening.fitting import Options, Statistics, solve
+from icfl.whitening.mapping import WhiteningMap
+from icfl.whitening.moments import Doubles
 
 __all__ = ["WhiteningResults"]
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from icfl._batch_correction import (
+from icfl.exceptions import InputError
+from icfl.whitening.basis import Basis
+from icfl.whitening.batch_correction import (
     CORRECTIONS,
     Codes,
     Correction,
@@ -21,9 +23,7 @@ from icfl._batch_correction import (
     encode_labels,
     name_labels,
 )
-from icfl._control_moments import Doubles, Moments
-from icfl._whitening_basis import Basis
-from icfl.exceptions import InputError
+from icfl.whitening.moments import Doubles, Moments
 
 __all__ = ["BatchMap", "WhiteningMap", "lacking_controls"]
 

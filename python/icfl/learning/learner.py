@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from icfl import _learner_state
-from icfl._base import DictionaryModel, prepare
-from icfl._coders import BlockPursuit
-from icfl._history import Run
-from icfl._learner_parameters import (
+from icfl._validation import check_flag, check_n_jobs, estimator_rows, iter_chunks
+from icfl.coding.coders import BlockPursuit
+from icfl.coding.model import DictionaryModel, prepare
+from icfl.learning import state
+from icfl.learning.history import Run
+from icfl.learning.minibatches import TrainingRows
+from icfl.learning.parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_INIT,
     DEFAULT_MAX_ITER,
@@ -27,10 +29,8 @@ from icfl._learner_parameters import (
     PAPER,
     check_parameters,
 )
-from icfl._learner_runs import continued, open_checkpoint, resumed, schedule_of, started
-from icfl._minibatches import TrainingRows
-from icfl._training import Callback, Trainer, train
-from icfl._validation import check_flag, check_n_jobs, estimator_rows, iter_chunks
+from icfl.learning.runs import continued, open_checkpoint, resumed, schedule_of, started
+from icfl.learning.training import Callback, Trainer, train
 from icfl.updates import UpdateState
 
 __all__ = ["ICFL"]
@@ -328,12 +328,12 @@ class ICFL(DictionaryModel):
         The update's own arrays are left out: they can be many times the dictionary.
         """
         check_is_fitted(self, "components_")
-        return _learner_state.get_state(self)
+        return state.get_state(self)
 
     @classmethod
     def from_state(cls, config: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> ICFL:
         """Return the fitted estimator that `get_state` described."""
-        model = _learner_state.from_state(cls, config, tensors)
+        model = state.from_state(cls, config, tensors)
         check_parameters(model)
         return model
 

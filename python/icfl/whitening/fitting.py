@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from icfl._batch_correction import CORRECTIONS, Label, encode_labels
-from icfl._control_moments import Moments, accumulate, pool
 from icfl._validation import check_choice, check_number
-from icfl._whitening_basis import LEDOIT_WOLF, check_components, check_shrinkage, solve_basis
-from icfl._whitening_map import BatchMap, WhiteningMap
 from icfl.exceptions import InputError, InputTypeError
+from icfl.whitening.basis import LEDOIT_WOLF, check_components, check_shrinkage, solve_basis
+from icfl.whitening.batch_correction import CORRECTIONS, Label, encode_labels
+from icfl.whitening.mapping import BatchMap, WhiteningMap
+from icfl.whitening.moments import Moments, accumulate, pool
 
 __all__ = ["Options", "Statistics", "add_statistics", "collect", "solve"]
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import model_file
-from icfl._history import Run
 from icfl.exceptions import InputError, ModelFileError
+from icfl.learning.history import Run
 
 __all__ = ["Checkpoint", "fingerprint"]
 

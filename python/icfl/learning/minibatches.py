@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl._base import prepare, prepared_blocks
 from icfl._validation import native_floats
+from icfl.coding.model import prepare, prepared_blocks
 
 __all__ = ["Purpose", "Schedule", "TrainingRows", "generator", "survey"]
 

@@ -22,15 +22,6 @@ from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from icfl import _core
-from icfl._coders import (
-    Coder,
-    Codes,
-    cached_dictionary,
-    codes_of,
-    gram_fits,
-    input_error,
-    join_codes,
-)
 from icfl._validation import (
     CHUNK_ROWS,
     Floats,
@@ -39,6 +30,15 @@ from icfl._validation import (
     check_n_jobs,
     estimator_rows,
     iter_chunks,
+)
+from icfl.coding.coders import (
+    Coder,
+    Codes,
+    cached_dictionary,
+    codes_of,
+    gram_fits,
+    input_error,
+    join_codes,
 )
 from icfl.exceptions import InputError, InputScaleWarning
 from icfl.metrics.reconstruction import ReconstructionStats

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from icfl._base import DictionaryModel, prepared_blocks
-from icfl._coders import CODERS, Coder
 from icfl._validation import (
     check_atoms,
     check_choice,
@@ -18,6 +16,8 @@ from icfl._validation import (
     check_vector,
     estimator_rows,
 )
+from icfl.coding.coders import CODERS, Coder
+from icfl.coding.model import DictionaryModel, prepared_blocks
 from icfl.exceptions import InputError
 
 __all__ = ["SparseCoder"]

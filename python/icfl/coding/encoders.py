@@ -26,15 +26,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from icfl import _core
-from icfl._coders import (
-    BlockPursuit,
-    Coder,
-    OrthogonalPursuit,
-    TopK,
-    gram_pays,
-    input_error,
-    join_codes,
-)
 from icfl._validation import (
     check_atoms,
     check_count,
@@ -43,6 +34,15 @@ from icfl._validation import (
     check_vector,
     is_native,
     iter_chunks,
+)
+from icfl.coding.coders import (
+    BlockPursuit,
+    Coder,
+    OrthogonalPursuit,
+    TopK,
+    gram_pays,
+    input_error,
+    join_codes,
 )
 from icfl.exceptions import InputError
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import updates
-from icfl._checkpoint import fingerprint
-from icfl._history import Run
-from icfl._minibatches import TrainingRows
 from icfl.exceptions import InputError
+from icfl.learning.checkpoint import fingerprint
+from icfl.learning.history import Run
+from icfl.learning.minibatches import TrainingRows
 
 if TYPE_CHECKING:
-    from icfl.learner import ICFL
+    from icfl.learning.learner import ICFL
 
 __all__ = ["from_state", "get_state", "identity"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl._batch_correction import CORRECTIONS, Label
-from icfl._control_moments import Doubles, Moments
-from icfl._whitening_basis import Basis
-from icfl._whitening_map import BatchMap, WhiteningMap
 from icfl.exceptions import ModelFileError
+from icfl.whitening.basis import Basis
+from icfl.whitening.batch_correction import CORRECTIONS, Label
+from icfl.whitening.mapping import BatchMap, WhiteningMap
+from icfl.whitening.moments import Doubles, Moments
 
 __all__ = ["StateReader", "pack_map", "pack_moments", "plain", "unpack_map", "unpack_moments"]
 
