@@ -165,3 +165,17 @@ def test_a_learner_takes_any_update():
     np.testing.assert_allclose(model.components_, D, rtol=0, atol=2 * U)
     np.testing.assert_allclose(model.bias_, X.mean(axis=0) + 8 * 0.25, rtol=0, atol=1e-5)
     assert model._update.counts == [(10, 10, step, step / 8) for step in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: icfl.updates.Online(memory=0), "memory"),
+        (lambda: icfl.updates.Online(replace_every=0), "replace_every"),
+        (lambda: icfl.updates.Adam(learning_rate=-1.0), "learning_rate"),
+        (lambda: icfl.updates.Adam(learning_rate=float("nan")), "learning_rate"),
+    ],
+)
+def test_options_out_of_range_are_named(make, name):
+    with pytest.raises(icfl.exceptions.InputError, match=name):
+        make()

@@ -157,3 +157,23 @@ def test_clear_forgets_one_atom():
     update.clear(np.array([2]))
     assert all(np.array_equal(update.arrays()[name], kept.arrays()[name]) for name in kept.arrays())
     assert update.energy[2] == 0
+
+
+@pytest.mark.parametrize("unit_norm", [True, False])
+def test_an_atom_forgotten_long_ago_stays_where_it_is(unit_norm):
+    rng = np.random.default_rng(11)
+    D = unit_atoms(3, 5, rng)
+    bias = np.zeros(5, np.float32)
+    X = rng.standard_normal((8, 5)).astype(np.float32)
+    used = rng.uniform(0.5, 1, (8, 3)).astype(np.float32)
+    later = used * [0, 1, 1]
+    statistics = _core.OnlineUpdate(3, 5).accumulated(X, compressed(used), 1.0, None)
+    moved = statistics.sweep(D, bias, unit_norm, None)[0]
+    assert not np.array_equal(moved[0], D[0])
+    # Halved 400 times, the statistics of atom 0 end among the denormal numbers and then at zero.
+    for _ in range(400):
+        statistics = statistics.accumulated(X, compressed(later.astype(np.float32)), 0.5, None)
+        D = statistics.sweep(moved, bias, unit_norm, None)[0]
+        if statistics.energy[0] * 16 < 1e-31:
+            np.testing.assert_array_equal(D[0], moved[0])
+    assert statistics.energy[0] < 1e-31

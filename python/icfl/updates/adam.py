@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
+from icfl._validation import check_number
 from icfl.updates._protocols import Codes, random_directions
 
 __all__ = ["Adam"]
@@ -32,6 +33,11 @@ class Adam:
     learning_rate : float, default=1e-3
         Step size; the paper's is 5e-5 for 300,000 steps.
 
+    Raises
+    ------
+    InputError
+        If the step size is not positive and finite.
+
     Examples
     --------
     >>> import icfl
@@ -39,6 +45,9 @@ class Adam:
     """
 
     learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_number(self.learning_rate, "learning_rate", low=0.0, closed=False)
 
     def start(
         self,

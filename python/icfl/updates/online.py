@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
+from icfl._validation import check_count
 from icfl.updates._protocols import Codes
 
 __all__ = ["Online"]
@@ -67,6 +68,11 @@ class Online:
     replace_every : int, default=10
         Steps between two searches for redundant and unused atoms.
 
+    Raises
+    ------
+    InputError
+        If an option is not a positive integer.
+
     Notes
     -----
     A holds n_components² float32 numbers, as the Gram matrix does: 256 MiB at 8,192 atoms.
@@ -84,6 +90,10 @@ class Online:
 
     memory: int = 100
     replace_every: int = 10
+
+    def __post_init__(self) -> None:
+        check_count(self.memory, "memory")
+        check_count(self.replace_every, "replace_every")
 
     def start(
         self,

@@ -93,18 +93,27 @@ unsafe fn axpy_group<V: Vector, const N: usize>(
         while i + 2 * V::LANES <= n {
             let mut first = V::load(py.add(i));
             let mut second = V::load(py.add(i + V::LANES));
-            for l in 0..N {
-                first = V::load(p[l].add(i)).mul_add(a[l], first);
-                second = V::load(p[l].add(i + V::LANES)).mul_add(a[l], second);
+            for (&a, &p) in a.iter().zip(&p) {
+                first = V::load(p.add(i)).mul_add(a, first);
+                second = V::load(p.add(i + V::LANES)).mul_add(a, second);
             }
             first.store(py.add(i));
             second.store(py.add(i + V::LANES));
             i += 2 * V::LANES;
         }
+        while i + V::LANES <= n {
+            let mut value = V::load(py.add(i));
+            for (&a, &p) in a.iter().zip(&p) {
+                value = V::load(p.add(i)).mul_add(a, value);
+            }
+            value.store(py.add(i));
+            i += V::LANES;
+        }
+        // Fused like the lanes before it, so that equal columns stay equal; one lane leaves no tail.
         while i < n {
             let mut value = *py.add(i);
-            for l in 0..N {
-                value = (*p[l].add(i)).mul_add(*coefficients.get_unchecked(l), value);
+            for (&a, &p) in coefficients.iter().zip(&p) {
+                value = (*p.add(i)).mul_add(a, value);
             }
             *py.add(i) = value;
             i += 1;

@@ -24,6 +24,10 @@ use crate::team::Team;
 /// Atoms of a sweep whose directions are formed by one product; inside a block they follow one another.
 const SWEEP_BLOCK: usize = 64;
 
+/// Atoms with less than this in Σ z² have not been used for so long that what is left of their statistics
+/// is denormal numbers, whose quotients are noise; they stay as they are.
+const FORGOTTEN: f32 = 1e-30;
+
 /// Accumulated statistics of a dictionary of M atoms in d dimensions.
 #[derive(Clone, Debug)]
 pub struct Online {
@@ -116,7 +120,7 @@ impl Online {
 
     /// One block-coordinate sweep over all atoms; the bias becomes the mean input.
     ///
-    /// Atoms that were never used stay as they are.
+    /// Atoms that were never used, or not for a very long time, stay as they are.
     ///
     /// # Errors
     /// [`Error::Argument`] for shapes that do not fit, or cancellation.
@@ -184,7 +188,7 @@ impl Online {
         let mut step = vec![0.0; d];
         for atom in atoms.clone() {
             let own = self.code_products[atom * m + atom];
-            if own <= 0.0 {
+            if own <= FORGOTTEN {
                 continue;
             }
             let (direction, later) = directions[(atom - atoms.start) * d..].split_at_mut(d);
