@@ -1,7 +1,7 @@
 //! A dictionary ready for encoding: atoms, their norms, and the Gram matrix once somebody needs it.
 
 use crate::error::{Error, Result};
-use crate::kernels::{Simd, matmul_transposed, zeros};
+use crate::kernels::{Simd, matmul_transposed};
 use crate::team::Team;
 use std::sync::{Arc, Mutex};
 
@@ -103,7 +103,7 @@ impl Gram {
     fn new(atoms: &[f32], d: usize, team: &Team<'_>) -> Result<Gram> {
         let n = atoms.len() / d;
         let n_tiles = n.div_ceil(TILE);
-        let mut values = zeros(n * n);
+        let mut values = vec![0.0; n * n];
         let bands: Vec<_> = values.chunks_mut(TILE * n).map(Mutex::new).collect();
         let rows = |tile: usize| tile * TILE..((tile + 1) * TILE).min(n);
         let pairs: Vec<_> = (0..n_tiles).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();

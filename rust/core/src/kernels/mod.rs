@@ -8,7 +8,6 @@
 #![allow(unsafe_code)]
 
 mod generic;
-mod pages;
 mod product;
 mod scalar;
 mod vector;
@@ -18,7 +17,6 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-pub use pages::zeros;
 pub use product::{matmul, matmul_transposed};
 
 use crate::top::Top;
