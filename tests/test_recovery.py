@@ -66,7 +66,7 @@ def on_seeds(seeds, zipf_exponent=0.6):
 
 @on_seeds(range(10))
 def test_planted_features_are_found_with_every_seed(planted):
-    assert planted.matched_cosine(**SMALL) >= 0.98  # 0.9931 to 0.9941
+    assert planted.matched_cosine(**SMALL) >= 0.98  # 0.9904 to 0.9943
 
 
 @on_seeds([0, 1])

@@ -3,13 +3,13 @@
 //! A call cuts its work into blocks that depend on sizes alone. Workers take the next block from a
 //! counter and write to that block's own place, so results have the same bits for any number of
 //! threads. Workers are scoped threads of the call, started at its beginning: there is no pool that a
-//! `fork` could leave without threads, and nothing to tear down. Starting one takes about 30 µs,
-//! against calls of milliseconds to minutes; a call with one block starts none.
+//! `fork` could leave without threads, and nothing to tear down. A call with one block
+//! starts none.
 //!
 //! With `n_jobs = None` the workers of all calls of a process share one budget, the number of cores:
-//! the calling thread always works, and further workers join only while cores are left. Ten Python
-//! threads that encode at once on two cores run on ten threads, not twenty. An explicit `n_jobs` is
-//! taken at its word.
+//! the calling thread always works, and further workers join only where cores are idle when the call
+//! begins. Python threads that keep every core busy with calls of their own get no workers beside them. An
+//! explicit `n_jobs` is taken at its word.
 
 use crate::cancel::Cancel;
 use crate::error::Result;
@@ -117,12 +117,12 @@ fn keep_lowest<E>(failure: &Mutex<Option<(usize, E)>>, block: usize, error: E) {
     }
 }
 
-/// Threads at work in this process beside the callers: process id in the high half, count in the low.
+/// Threads at work in this process, callers included: process id in the high half, count in the low.
 ///
 /// The id makes the count start again at zero in a forked child, whose parent's workers it lacks.
 static AT_WORK: AtomicU64 = AtomicU64::new(0);
 
-/// Extra workers granted to a call, given back when it ends.
+/// The place of a call and its extra workers in the count, given back when it ends.
 struct Permits {
     extra: usize,
     process: u32,
@@ -131,16 +131,12 @@ struct Permits {
 impl Permits {
     fn take(n_jobs: Option<usize>, n_blocks: usize) -> Permits {
         let process = std::process::id();
-        let most = n_blocks.saturating_sub(1);
-        let wanted = |others: usize| match n_jobs {
-            Some(n) => most.min(n.saturating_sub(1)),
-            None => most.min(cores().saturating_sub(1 + others)),
-        };
+        let cores = cores();
         let mut seen = AT_WORK.load(Ordering::Relaxed);
         loop {
             let others = count(seen, process);
-            let extra = wanted(others);
-            let new = pack(process, others + extra);
+            let extra = extra_workers(n_jobs, n_blocks, others, cores);
+            let new = pack(process, others + 1 + extra);
             match AT_WORK.compare_exchange_weak(seen, new, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Permits { extra, process },
                 Err(current) => seen = current,
@@ -153,9 +149,18 @@ impl Drop for Permits {
     fn drop(&mut self) {
         let process = self.process;
         let _ = AT_WORK.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| {
-            Some(pack(process, count(seen, process).saturating_sub(self.extra)))
+            Some(pack(process, count(seen, process).saturating_sub(1 + self.extra)))
         });
     }
+}
+
+/// Workers beside the caller: what `n_jobs` says, or the cores that neither it nor `others` occupy.
+fn extra_workers(n_jobs: Option<usize>, n_blocks: usize, others: usize, cores: usize) -> usize {
+    let wanted = match n_jobs {
+        Some(n) => n.saturating_sub(1),
+        None => cores.saturating_sub(1 + others),
+    };
+    wanted.min(n_blocks.saturating_sub(1))
 }
 
 fn pack(process: u32, count: usize) -> u64 {
@@ -213,6 +218,17 @@ mod tests {
         assert_eq!(team.run(9, || (), fail), Err(Error::Argument("three".into())));
         cancel.cancel();
         assert_eq!(team.run(9, || (), |(), _| Ok(())), Err(Error::Cancelled));
+    }
+
+    #[test]
+    fn workers_join_only_where_cores_are_idle() {
+        assert_eq!(extra_workers(None, 100, 0, 2), 1);
+        assert_eq!(extra_workers(None, 100, 1, 2), 0, "the other caller has the second core");
+        assert_eq!(extra_workers(None, 100, 9, 2), 0);
+        assert_eq!(extra_workers(None, 100, 3, 8), 4);
+        assert_eq!(extra_workers(None, 3, 0, 8), 2, "no worker without a block");
+        assert_eq!(extra_workers(Some(5), 100, 9, 2), 4);
+        assert_eq!(extra_workers(Some(1), 100, 0, 2), 0);
     }
 
     #[test]

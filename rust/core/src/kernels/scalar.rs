@@ -23,7 +23,7 @@ impl Vector for f32 {
     }
     #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        // Not fused: without an FMA unit a fused product is a library call, fifty times slower.
+        // Not fused: without an FMA unit a fused product is a library call.
         self * a + b
     }
     #[inline(always)]
