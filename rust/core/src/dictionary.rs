@@ -1,12 +1,18 @@
-//! A dictionary ready for encoding: atoms, their norms, and the Gram matrix once somebody needs it.
+//! A dictionary ready for encoding: atoms, their norms, and what encoders derive from them, kept once made.
 
 use crate::error::{Error, Result};
-use crate::kernels::{Simd, matmul_transposed};
+use crate::kernels::Simd;
+use crate::screen::fixed::{FixedAtoms, Product, Width};
+use crate::screen::gram::Gram;
 use crate::team::Team;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Atoms on a side of the tiles in which the Gram matrix is built: 256 x 256 float32 fit in L2.
-const TILE: usize = 256;
+/// Calls with fewer rows do not round and pack the atoms: that costs as much as a few rows' scores in float32.
+const FEW_ROWS: usize = 24;
+
+/// Bytes screen for the best few atoms when rounding moves scores by less than this many of their standard
+/// deviations (‖x‖ ‖d‖ / √n_features); beyond it more atoms pass than the faster product saves.
+const COARSEST: f32 = 0.45;
 
 /// Unchanging atoms, shape (n_components, n_features), with what encoders derive from them.
 #[derive(Debug)]
@@ -16,7 +22,9 @@ pub struct Dictionary {
     squared_norms: Vec<f32>,
     largest_norm: f32,
     simd: Simd,
-    gram: Mutex<Option<Arc<Gram>>>,
+    words: Kept<FixedAtoms>,
+    bytes: Kept<FixedAtoms>,
+    gram: Kept<Gram>,
 }
 
 impl Dictionary {
@@ -37,7 +45,16 @@ impl Dictionary {
             )));
         }
         let largest_norm = squared_norms.iter().copied().fold(0.0, f32::max).sqrt();
-        Ok(Dictionary { atoms, n_features, squared_norms, largest_norm, simd, gram: Mutex::new(None) })
+        Ok(Dictionary {
+            atoms,
+            n_features,
+            squared_norms,
+            largest_norm,
+            simd,
+            words: Kept::default(),
+            bytes: Kept::default(),
+            gram: Kept::default(),
+        })
     }
 
     /// Number of atoms.
@@ -75,111 +92,82 @@ impl Dictionary {
         self.simd
     }
 
-    /// The Gram matrix, built at the first call and kept.
+    /// The Gram matrix in bytes, for pursuits.
     ///
     /// # Errors
     /// Cancellation.
-    pub fn gram(&self, team: &Team<'_>) -> Result<Arc<Gram>> {
-        // Waiting for a build by another thread beats building twice. A cancelled build leaves `None`.
-        let mut kept = self.gram.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(gram) = kept.as_ref() {
-            return Ok(gram.clone());
-        }
-        let gram = Arc::new(Gram::new(&self.atoms, self.n_features, team)?);
-        *kept = Some(gram.clone());
-        Ok(gram)
-    }
-}
-
-/// `G = D Dᵀ`, shape (n_components, n_components), symmetric to the bit.
-#[derive(Debug)]
-pub struct Gram {
-    values: Vec<f32>,
-    n: usize,
-}
-
-impl Gram {
-    /// Computes one triangle in tiles and mirrors each tile.
-    fn new(atoms: &[f32], d: usize, team: &Team<'_>) -> Result<Gram> {
-        let n = atoms.len() / d;
-        let n_tiles = n.div_ceil(TILE);
-        let mut values = vec![0.0; n * n];
-        let bands: Vec<_> = values.chunks_mut(TILE * n).map(Mutex::new).collect();
-        let rows = |tile: usize| tile * TILE..((tile + 1) * TILE).min(n);
-        let pairs: Vec<_> = (0..n_tiles).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
-        team.run(
-            pairs.len(),
-            || vec![0.0; TILE * TILE],
-            |product, block| {
-                let (i, j) = pairs[block];
-                let (ri, rj) = (rows(i), rows(j));
-                let (height, width) = (ri.len(), rj.len());
-                let product = &mut product[..height * width];
-                matmul_transposed(
-                    &atoms[ri.start * d..ri.end * d],
-                    &atoms[rj.start * d..rj.end * d],
-                    d,
-                    product,
-                    width,
-                );
-                if i == j {
-                    mirror(product, width);
-                }
-                let mut band = bands[i].lock().expect("no worker panicked");
-                for (r, row) in product.chunks(width).enumerate() {
-                    band[r * n + rj.start..r * n + rj.end].copy_from_slice(row);
-                }
-                drop(band);
-                if i != j {
-                    let mut band = bands[j].lock().expect("no worker panicked");
-                    for c in 0..width {
-                        let row = &mut band[c * n + ri.start..c * n + ri.end];
-                        row.iter_mut().enumerate().for_each(|(r, value)| *value = product[r * width + c]);
-                    }
-                }
-                Ok(())
-            },
-        )?;
-        drop(bands);
-        Ok(Gram { values, n })
+    pub(crate) fn gram(&self, team: &Team<'_>) -> Result<Arc<Gram>> {
+        self.gram.get(|| {
+            let product = self.product_of(Width::Words, usize::MAX, team)?;
+            Gram::new(&self.atoms, self.n_features, &product, team)
+        })
     }
 
-    /// Inner products of one atom with all atoms.
-    #[inline]
-    pub fn row(&self, m: usize) -> &[f32] {
-        &self.values[m * self.n..(m + 1) * self.n]
-    }
-}
-
-/// Copies the lower triangle of a square tile to the upper.
-fn mirror(tile: &mut [f32], width: usize) {
-    for r in 0..width {
-        for c in r + 1..width {
-            tile[r * width + c] = tile[c * width + r];
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cancel::Cancel;
-
-    #[test]
-    fn gram_is_symmetric_and_right_across_tile_borders() {
-        let (n, d) = (TILE + 37, 5);
-        let atoms: Vec<f32> = (0..n * d).map(|i| ((i * 7919) % 23) as f32 - 11.0).collect();
-        let simd = Simd::detect().unwrap();
-        let dictionary = Dictionary::new(atoms.clone(), d, simd).unwrap();
-        let cancel = Cancel::new();
-        let gram = dictionary.gram(&Team::new(Some(3), &cancel)).unwrap();
-        for i in (0..n).step_by(13) {
-            for j in 0..n {
-                // Small integers: exact in float32.
-                let expected: f32 = (0..d).map(|t| atoms[i * d + t] * atoms[j * d + t]).sum();
-                assert_eq!(gram.row(i)[j], expected);
-                assert_eq!(gram.row(j)[i].to_bits(), gram.row(i)[j].to_bits());
+    /// The product that finds the best few atoms of `n_rows` rows soonest.
+    ///
+    /// # Errors
+    /// Cancellation.
+    pub(crate) fn product_for_search(&self, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
+        let width = Width::fastest(self.simd, self.n_features);
+        let product = self.product_of(width, n_rows, team)?;
+        match &product {
+            Product::Fixed(atoms) if width == Width::Bytes => {
+                let deviations = atoms.relative_error() * (self.n_features as f32).sqrt();
+                if deviations < COARSEST { Ok(product) } else { self.product_for_scores(n_rows, team) }
             }
+            _ => Ok(product),
         }
+    }
+
+    /// The product that approximates all scores of `n_rows` rows well.
+    ///
+    /// # Errors
+    /// Cancellation.
+    pub(crate) fn product_for_scores(&self, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
+        self.product_of(Width::Words, n_rows, team)
+    }
+
+    /// Fixed point of a width if it is there or pays for `n_rows` rows; float32 otherwise.
+    fn product_of(&self, width: Width, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
+        let kept = match width {
+            Width::Bytes => &self.bytes,
+            Width::Words => &self.words,
+        };
+        let pays = self.simd.has_integer_products() && n_rows >= FEW_ROWS;
+        let make = || {
+            FixedAtoms::new(&self.atoms, self.n_features, self.largest_norm, width, self.simd, team)
+        };
+        let fixed = if pays { Some(kept.get(make)?) } else { kept.peek() };
+        Ok(fixed.map_or(
+            Product::Float { atoms: &self.atoms, largest_norm: self.largest_norm, simd: self.simd },
+            Product::Fixed,
+        ))
+    }
+}
+
+/// Something made at its first use and kept.
+#[derive(Debug)]
+struct Kept<T>(Mutex<Option<Arc<T>>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Kept(Mutex::new(None))
+    }
+}
+
+impl<T> Kept<T> {
+    /// Waiting for another thread that is making it beats making it twice. A cancelled attempt leaves nothing.
+    fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = kept.as_ref() {
+            return Ok(value.clone());
+        }
+        let value = Arc::new(make()?);
+        *kept = Some(value.clone());
+        Ok(value)
+    }
+
+    fn peek(&self) -> Option<Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -30,6 +30,17 @@ impl Top {
         self.indices.clear();
     }
 
+    /// Empties the list and makes it one for `capacity` entries above `floor`.
+    pub fn reset(&mut self, capacity: usize, floor: f32) {
+        self.capacity = capacity;
+        self.clear(floor);
+    }
+
+    /// Number of entries it can hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The score an offer must exceed to be kept.
     #[inline(always)]
     pub fn entry_score(&self) -> f32 {

@@ -8,22 +8,23 @@
 //!     z[S] += a ; r -= Σ_S a_s d_s
 //! ```
 //!
-//! With the Gram matrix the residual is never formed: scores c = D r follow from c -= Σ_S a_s G_s, one
-//! product for all samples and then a few rows of G a round, which is bound by memory. Without it each
-//! round costs a product of residuals with all atoms. With one atom an iteration this is matching pursuit.
+//! The residual is kept, and chosen atoms get their scores and coefficients from it in float32; what the
+//! two ways below differ in is how the best atoms are found. With the Gram matrix approximate scores follow
+//! from c -= Σ_S a_s G_s, one product for all samples and then a few rows of bytes a round, which is bound by
+//! memory. Without it each round costs a screening product of residuals with all atoms. Both give the same
+//! codes. With one atom an iteration this is matching pursuit.
 
-use super::scores::{TILE_ROWS, score_panels, score_whole, whole_rows};
 use super::solve::{Cholesky, solve_block};
 use super::support::Support;
-use super::{Inputs, Selection, entry_score};
+use super::{Inputs, Selection, TILE_ROWS, entry_score, whole_rows};
 use crate::codes::Codes;
-use crate::dictionary::{Dictionary, Gram};
+use crate::dictionary::Dictionary;
 use crate::error::Result;
+use crate::screen::fixed::FixedRows;
+use crate::screen::pursuit::Scores;
+use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
-
-/// Scores updated and scanned at a time: 8 KiB, so that the scan reads from L1 what was just written.
-const BLOCK: usize = 2048;
 
 /// Options of [`encode_icfl`].
 #[derive(Clone, Copy, Debug)]
@@ -52,34 +53,44 @@ pub fn encode_icfl(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Resu
     }
 }
 
-/// What a worker needs to solve for the atoms of a round.
+/// One round of one sample: its atoms, and the least-squares problem for their coefficients.
 struct Round {
     top: Top,
-    support: Support,
     cholesky: Cholesky,
     solution: Vec<f64>,
+    scores: Vec<f32>,
     steps: Vec<f32>,
 }
 
 impl Round {
     fn new(options: &Icfl, dictionary: &Dictionary) -> Round {
-        let m = dictionary.n_components();
         Round {
-            top: Top::new(options.atoms_per_iteration.min(m)),
-            support: Support::new(m),
+            top: Top::new(options.atoms_per_iteration.min(dictionary.n_components())),
             cholesky: Cholesky::default(),
             solution: Vec::new(),
+            scores: Vec::new(),
             steps: Vec::new(),
         }
     }
 
-    /// Adds least-squares coefficients of `atoms` to the support; leaves their negatives in `steps`.
-    fn solve(&mut self, atoms: &[u32], gram: impl Fn(usize, usize) -> f32, score: impl Fn(usize) -> f32) {
-        solve_block(atoms.len(), gram, score, &mut self.cholesky, &mut self.solution);
+    /// Fits the atoms in `top` to the residual and takes their share off it; `steps` holds minus the coefficients.
+    fn step(&mut self, residual: &mut [f32], dictionary: &Dictionary) {
+        let simd = dictionary.simd();
+        let atoms = self.top.indices();
+        let atom = |l: usize| dictionary.atom(atoms[l] as usize);
+        self.scores.clear();
+        self.scores.extend((0..atoms.len()).map(|l| simd.dot(atom(l), residual)));
+        solve_block(
+            atoms.len(),
+            |a, b| simd.dot(atom(a), atom(b)),
+            |l| self.scores[l],
+            &mut self.cholesky,
+            &mut self.solution,
+        );
         self.steps.clear();
-        for (&atom, &a) in atoms.iter().zip(&self.solution) {
-            self.support.add(atom, a as f32);
+        for (l, &a) in self.solution.iter().enumerate() {
             self.steps.push(-a as f32);
+            simd.axpy(-a as f32, atom(l), residual);
         }
     }
 }
@@ -88,99 +99,70 @@ fn with_gram(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Cod
     let dictionary = inputs.dictionary;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let gram = dictionary.gram(team)?;
-    let scratch = || (Vec::new(), Round::new(options, dictionary));
-    inputs.encode(whole_rows(dictionary), team, scratch, |(scores, round), tile, out| {
-        score_whole(tile, dictionary, scores);
-        for (sample, scores) in tile.chunks(d).zip(scores.chunks_mut(m)) {
+    let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
+    let stride = product.columns(m);
+    let scratch = || {
+        let buffers = (FixedRows::default(), Vec::new(), Vec::new());
+        (buffers, Round::new(options, dictionary), Support::new(m))
+    };
+    inputs.encode(whole_rows(dictionary), team, scratch, |(buffers, round, support), tile, out| {
+        let (rows, approximate, residual) = buffers;
+        product.load(tile, d, rows);
+        approximate.resize(tile.len() / d * stride, 0.0);
+        product.scores(tile, d, rows, 0..m, approximate, stride);
+        for (r, (sample, values)) in tile.chunks(d).zip(approximate.chunks_mut(stride)).enumerate() {
             team.cancel().check()?;
+            residual.clear();
+            residual.extend_from_slice(sample);
             let entry = entry_score(options.threshold, sample, dictionary);
-            pursue(scores, entry, &gram, options, dictionary, round);
-            round.support.finish(out);
+            let bound = product.bound(d, rows, r);
+            let mut scores = Scores::new(&mut values[..m], bound, sample, dictionary, &gram);
+            for _ in 0..options.n_iterations {
+                scores.best(residual, entry, options.selection, &[], &mut round.top);
+                if round.top.indices().is_empty() {
+                    break;
+                }
+                round.step(residual, dictionary);
+                scores.step(round.top.indices(), &round.steps);
+                for (&atom, &step) in round.top.indices().iter().zip(&round.steps) {
+                    support.add(atom, -step);
+                }
+            }
+            support.finish(out);
         }
         Ok(())
     })
-}
-
-/// All rounds of one sample, whose scores are updated in place.
-fn pursue(
-    scores: &mut [f32],
-    entry: f32,
-    gram: &Gram,
-    options: &Icfl,
-    dictionary: &Dictionary,
-    round: &mut Round,
-) {
-    let simd = dictionary.simd();
-    let mut atoms: Vec<u32> = Vec::with_capacity(options.atoms_per_iteration);
-    let mut rows: Vec<&[f32]> = Vec::with_capacity(options.atoms_per_iteration);
-    for _ in 0..options.n_iterations {
-        // The step of the round before and the search of this one share a pass over the scores.
-        round.top.clear(entry);
-        for (b, block) in scores.chunks_mut(BLOCK).enumerate() {
-            simd.axpy_rows(&round.steps, &rows, b * BLOCK, block);
-            options.selection.scan(simd, block, b * BLOCK, &mut round.top);
-        }
-        atoms.clear();
-        atoms.extend_from_slice(round.top.indices());
-        if atoms.is_empty() {
-            break;
-        }
-        rows.clear();
-        rows.extend(atoms.iter().map(|&atom| gram.row(atom as usize)));
-        round.solve(&atoms, |a, b| rows[a][atoms[b] as usize], |l| scores[atoms[l] as usize]);
-    }
-    round.steps.clear();
 }
 
 fn with_residuals(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let top = Top::new(options.atoms_per_iteration.min(m));
-    let scratch = || (Vec::new(), vec![top.clone(); TILE_ROWS], Round::new(options, dictionary));
-    inputs.encode(TILE_ROWS, team, scratch, |(scores, tops, round), tile, out| {
-        let entries: Vec<f32> =
+    let product = dictionary.product_for_search(inputs.rows.len(), team)?;
+    let scratch = || (Search::default(), Round::new(options, dictionary), Support::new(m));
+    inputs.encode(TILE_ROWS, team, scratch, |(search, round, support), tile, out| {
+        let floors: Vec<f32> =
             tile.chunks(d).map(|sample| entry_score(options.threshold, sample, dictionary)).collect();
-        let tops = &mut tops[..entries.len()];
+        let wanted =
+            Wanted { most: options.atoms_per_iteration, selection: options.selection, floors: &floors };
         let mut residuals = tile.to_vec();
-        let mut parts: Vec<Vec<(u32, f32)>> = vec![Vec::new(); entries.len()];
+        let mut parts: Vec<Vec<(u32, f32)>> = vec![Vec::new(); floors.len()];
         for _ in 0..options.n_iterations {
-            tops.iter_mut().zip(&entries).for_each(|(top, &entry)| top.clear(entry));
-            score_panels(&residuals, dictionary, options.selection, scores, tops, |_| &[], team)?;
-            if tops.iter().all(|top| top.indices().is_empty()) {
-                break;
+            let lists = search.run(&residuals, dictionary, &product, &wanted, |_| &[], team)?;
+            let mut moved = false;
+            for (r, residual) in residuals.chunks_mut(d).enumerate() {
+                lists[r].best(floors[r], &mut round.top);
+                moved |= !round.top.indices().is_empty();
+                round.step(residual, dictionary);
+                parts[r].extend(round.top.indices().iter().copied().zip(round.steps.iter().copied()));
             }
-            for ((residual, top), part) in residuals.chunks_mut(d).zip(&*tops).zip(&mut parts) {
-                step_residual(residual, top.indices(), dictionary, round, part);
+            if !moved {
+                break;
             }
         }
         for part in &parts {
-            part.iter().for_each(|&(atom, coefficient)| round.support.add(atom, coefficient));
-            round.support.finish(out);
+            part.iter().for_each(|&(atom, step)| support.add(atom, -step));
+            support.finish(out);
         }
         Ok(())
     })
-}
-
-/// One round of one sample on its residual; the coefficients are appended to `part`.
-fn step_residual(
-    residual: &mut [f32],
-    atoms: &[u32],
-    dictionary: &Dictionary,
-    round: &mut Round,
-    part: &mut Vec<(u32, f32)>,
-) {
-    let simd = dictionary.simd();
-    let atom = |l: usize| dictionary.atom(atoms[l] as usize);
-    let scores: Vec<f32> = (0..atoms.len()).map(|l| simd.dot(atom(l), residual)).collect();
-    solve_block(
-        atoms.len(),
-        |a, b| simd.dot(atom(a), atom(b)),
-        |l| scores[l],
-        &mut round.cholesky,
-        &mut round.solution,
-    );
-    for (l, &a) in round.solution.iter().enumerate() {
-        part.push((atoms[l], a as f32));
-        simd.axpy(-a as f32, atom(l), residual);
-    }
 }

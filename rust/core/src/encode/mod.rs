@@ -6,7 +6,6 @@
 
 mod icfl;
 pub(crate) mod omp;
-pub(crate) mod scores;
 mod solve;
 mod support;
 mod topk;
@@ -63,7 +62,7 @@ impl<'a> Inputs<'a> {
     ) -> Result<Codes> {
         let n = self.rows.len();
         // A small call still gives every core of a usual machine something to do.
-        let height = n.div_ceil(16).clamp(16, most.max(16));
+        let height = n.div_ceil(16).next_multiple_of(TILE_STEP).clamp(TILE_STEP, most.max(TILE_STEP));
         let tiles = team.map(
             n.div_ceil(height),
             || (Vec::new(), scratch()),
@@ -79,6 +78,21 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// Rows of a tile: whole register tiles of every instruction set's products, and few enough that their
+/// scores against a panel of atoms stay in L2.
+pub(crate) const TILE_ROWS: usize = 252;
+
+/// Tiles of smaller calls have a multiple of this many rows.
+const TILE_STEP: usize = 14;
+
+/// Scores that a worker holds when it keeps whole rows of them: 8 MiB.
+const WHOLE_SCORES: usize = 1 << 21;
+
+/// Rows of a tile whose scores against all atoms are kept.
+fn whole_rows(dictionary: &Dictionary) -> usize {
+    (WHOLE_SCORES / dictionary.n_components() / TILE_STEP * TILE_STEP).clamp(TILE_STEP, TILE_ROWS)
+}
+
 /// How atoms are ranked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -89,7 +103,25 @@ pub enum Selection {
 }
 
 impl Selection {
-    fn scan(self, simd: Simd, scores: &[f32], first: usize, top: &mut Top) {
+    /// What a score counts for.
+    #[inline]
+    pub(crate) fn rank(self, score: f32) -> f32 {
+        match self {
+            Selection::Positive => score,
+            Selection::Absolute => score.abs(),
+        }
+    }
+
+    /// Calls `found(i, rank)` for every score that ranks above `limit`, in ascending order.
+    #[inline]
+    pub(crate) fn above(self, simd: Simd, scores: &[f32], limit: f32, found: impl FnMut(usize, f32)) {
+        match self {
+            Selection::Positive => simd.above(scores, limit, found),
+            Selection::Absolute => simd.above_absolute(scores, limit, found),
+        }
+    }
+
+    pub(crate) fn scan(self, simd: Simd, scores: &[f32], first: usize, top: &mut Top) {
         match self {
             Selection::Positive => simd.scan(scores, first as u32, top),
             Selection::Absolute => simd.scan_absolute(scores, first as u32, top),

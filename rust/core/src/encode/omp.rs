@@ -4,17 +4,16 @@
 //! (Pati et al. 1993; the Gram form is Batch-OMP, Rubinstein, Zibulevsky & Elad 2008). A sample ends
 //! early when no score exceeds its entry score, or when the best atom depends on those chosen.
 
-use super::scores::{TILE_ROWS, hide, score_panels, score_whole, whole_rows};
 use super::solve::Cholesky;
-use super::{Inputs, Selection, entry_score};
+use super::{Inputs, Selection, TILE_ROWS, entry_score, whole_rows};
 use crate::codes::Codes;
-use crate::dictionary::{Dictionary, Gram};
+use crate::dictionary::Dictionary;
 use crate::error::Result;
+use crate::screen::fixed::FixedRows;
+use crate::screen::pursuit::Scores;
+use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
-
-/// Scores recomputed and scanned at a time: 8 KiB, held in L1 while the Gram rows pass.
-const BLOCK: usize = 2048;
 
 /// Options of [`encode_omp`].
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +69,18 @@ impl Fit {
         true
     }
 
+    /// Sets `steps` to the coefficients as they stand.
+    fn previous(&self, steps: &mut Vec<f32>) {
+        steps.clear();
+        steps.extend(self.coefficients.iter().map(|&a| a as f32));
+    }
+
+    /// Turns the coefficients before a push into how the residual's share of each atom changed with it.
+    fn change(&self, steps: &mut Vec<f32>) {
+        steps.resize(self.coefficients.len(), 0.0);
+        steps.iter_mut().zip(&self.coefficients).for_each(|(step, &a)| *step -= a as f32);
+    }
+
     fn finish(&mut self, out: &mut Codes) {
         let coefficients = self.coefficients.iter().map(|&a| a as f32);
         let mut entries: Vec<_> = self.atoms.iter().copied().zip(coefficients).collect();
@@ -82,71 +93,55 @@ fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Code
     let dictionary = inputs.dictionary;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let gram = dictionary.gram(team)?;
-    let scratch = || (Vec::new(), Fit::default(), Top::new(1));
-    inputs.encode(whole_rows(dictionary), team, scratch, |(scores, fit, top), tile, out| {
-        score_whole(tile, dictionary, scores);
-        for (sample, scores) in tile.chunks(d).zip(scores.chunks(m)) {
+    let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
+    let stride = product.columns(m);
+    let scratch = || ((FixedRows::default(), Vec::new(), Vec::new()), Fit::default(), Top::new(1));
+    inputs.encode(whole_rows(dictionary), team, scratch, |(buffers, fit, top), tile, out| {
+        let (rows, approximate, residual) = buffers;
+        product.load(tile, d, rows);
+        approximate.resize(tile.len() / d * stride, 0.0);
+        product.scores(tile, d, rows, 0..m, approximate, stride);
+        for (r, (sample, values)) in tile.chunks(d).zip(approximate.chunks_mut(stride)).enumerate() {
             team.cancel().check()?;
+            residual.clear();
+            residual.extend_from_slice(sample);
             let entry = entry_score(options.threshold, sample, dictionary);
-            pursue(scores, entry, &gram, options, dictionary, fit, top);
+            let bound = product.bound(d, rows, r);
+            let mut scores = Scores::new(&mut values[..m], bound, sample, dictionary, &gram);
+            let mut steps = Vec::new();
+            while fit.atoms.len() < options.n_nonzero {
+                scores.best(residual, entry, options.selection, &fit.atoms, top);
+                fit.previous(&mut steps);
+                if !step_residual(sample, residual, top, dictionary, fit) {
+                    break;
+                }
+                fit.change(&mut steps);
+                scores.step(&fit.atoms, &steps);
+            }
             fit.finish(out);
         }
         Ok(())
     })
 }
 
-/// All steps of one sample, from its scores against the unexplained input.
-fn pursue(
-    first_scores: &[f32],
-    entry: f32,
-    gram: &Gram,
-    options: &Omp,
-    dictionary: &Dictionary,
-    fit: &mut Fit,
-    top: &mut Top,
-) {
-    let simd = dictionary.simd();
-    let mut block = [0.0f32; BLOCK];
-    let mut rows: Vec<&[f32]> = Vec::with_capacity(options.n_nonzero);
-    let mut steps: Vec<f32> = Vec::with_capacity(options.n_nonzero);
-    while fit.atoms.len() < options.n_nonzero {
-        // All scores afresh from those of the input: rounding does not pile up over the steps.
-        steps.clear();
-        steps.extend(fit.coefficients.iter().map(|&a| -a as f32));
-        top.clear(entry);
-        for (b, first) in first_scores.chunks(BLOCK).enumerate() {
-            let scores = &mut block[..first.len()];
-            scores.copy_from_slice(first);
-            simd.axpy_rows(&steps, &rows, b * BLOCK, scores);
-            hide(scores, b * BLOCK, &fit.atoms);
-            options.selection.scan(simd, scores, b * BLOCK, top);
-        }
-        let Some(&atom) = top.indices().first() else { return };
-        let row = gram.row(atom as usize);
-        if !fit.push(atom, |other| row[other as usize], first_scores[atom as usize]) {
-            return;
-        }
-        rows.push(row);
-    }
-}
-
 fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
     let d = dictionary.n_features();
-    let scratch = || (Vec::new(), vec![Top::new(1); TILE_ROWS], vec![Fit::default(); TILE_ROWS]);
-    inputs.encode(TILE_ROWS, team, scratch, |(scores, tops, fits), tile, out| {
-        let entries: Vec<f32> =
+    let product = dictionary.product_for_search(inputs.rows.len(), team)?;
+    let scratch = || (Search::default(), Top::new(1), vec![Fit::default(); TILE_ROWS]);
+    inputs.encode(TILE_ROWS, team, scratch, |(search, top, fits), tile, out| {
+        let floors: Vec<f32> =
             tile.chunks(d).map(|sample| entry_score(options.threshold, sample, dictionary)).collect();
-        let (tops, fits) = (&mut tops[..entries.len()], &mut fits[..entries.len()]);
-        let mut open = vec![true; entries.len()];
+        let wanted = Wanted { most: 1, selection: options.selection, floors: &floors };
+        let fits = &mut fits[..floors.len()];
+        let mut open = vec![true; floors.len()];
         let mut residuals = tile.to_vec();
         for _ in 0..options.n_nonzero {
-            tops.iter_mut().zip(&entries).for_each(|(top, &entry)| top.clear(entry));
             let chosen = |r: usize| fits[r].atoms.as_slice();
-            score_panels(&residuals, dictionary, options.selection, scores, tops, chosen, team)?;
+            let lists = search.run(&residuals, dictionary, &product, &wanted, chosen, team)?;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
-                open[r] = open[r]
-                    && step_residual(&tile[r * d..][..d], residual, &tops[r], dictionary, &mut fits[r]);
+                lists[r].best(floors[r], top);
+                open[r] = open[r] && step_residual(&tile[r * d..][..d], residual, top, dictionary, &mut fits[r]);
             }
             if !open.contains(&true) {
                 break;

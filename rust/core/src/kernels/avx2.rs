@@ -1,5 +1,6 @@
 //! Eight lanes: AVX2 with FMA.
 
+use super::integers::Integers;
 use super::vector::Vector;
 use std::arch::x86_64::*;
 
@@ -17,6 +18,11 @@ impl Vector for __m256 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see the impl.
         unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -44,9 +50,9 @@ impl Vector for __m256 {
         unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self) }
     }
     #[inline(always)]
-    unsafe fn any_gt(self, other: Self) -> bool {
+    unsafe fn gt_bits(self, other: Self) -> u32 {
         // SAFETY: see the impl.
-        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) != 0 }
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) as u32 }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -59,4 +65,55 @@ impl Vector for __m256 {
     }
 }
 
-super::instantiate!(__m256, target_feature(enable = "avx2,fma"));
+// SAFETY (whole impl): as above.
+impl Integers for __m256i {
+    const LANES: usize = 8;
+    // Twelve sums, two columns, a row and a product: the sixteen registers.
+    const ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn splat(group: i32) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm256_set1_epi32(group) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm256_add_epi32(self, _mm256_madd_epi16(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
+        // Bytes at odd and even places become int16: vpmaddubsw would saturate.
+        // SAFETY: see the impl.
+        unsafe {
+            let low = _mm256_set1_epi16(0xff);
+            let even = _mm256_madd_epi16(
+                _mm256_and_si256(a, low),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)),
+            );
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
+            _mm256_add_epi32(self, _mm256_add_epi32(even, odd))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut i32) {
+        // SAFETY: see the impl.
+        unsafe { _mm256_storeu_si256(to.cast(), self) }
+    }
+    #[inline(always)]
+    unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
+        // SAFETY: see the impl.
+        unsafe {
+            let sums = _mm256_sub_epi32(self, _mm256_loadu_si256(offsets.cast()));
+            let scales = _mm256_mul_ps(_mm256_loadu_ps(scales), _mm256_set1_ps(scale));
+            _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
+        }
+    }
+}
+
+super::instantiate!(__m256, __m256i, target_feature(enable = "avx2,fma"));

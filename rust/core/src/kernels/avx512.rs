@@ -1,5 +1,6 @@
-//! Sixteen lanes: AVX-512F.
+//! Sixteen lanes: AVX-512 F and BW.
 
+use super::integers::Integers;
 use super::vector::Vector;
 use std::arch::x86_64::*;
 
@@ -17,6 +18,11 @@ impl Vector for __m512 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see the impl.
         unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -44,9 +50,9 @@ impl Vector for __m512 {
         unsafe { _mm512_abs_ps(self) }
     }
     #[inline(always)]
-    unsafe fn any_gt(self, other: Self) -> bool {
+    unsafe fn gt_bits(self, other: Self) -> u32 {
         // SAFETY: see the impl.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, other) != 0 }
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, other).into() }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -55,4 +61,70 @@ impl Vector for __m512 {
     }
 }
 
-super::instantiate!(__m512, target_feature(enable = "avx512f,avx2,fma"));
+// SAFETY (whole impl): as above, with AVX-512BW for products of int16.
+impl Integers for __m512i {
+    const LANES: usize = 16;
+    const ROWS: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(group: i32) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm512_set1_epi32(group) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the impl.
+        unsafe { _mm512_add_epi32(self, _mm512_madd_epi16(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
+        // Bytes at odd and even places become int16: vpmaddubsw would saturate.
+        // SAFETY: see the impl.
+        unsafe {
+            let low = _mm512_set1_epi16(0xff);
+            let even = _mm512_madd_epi16(
+                _mm512_and_si512(a, low),
+                _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b)),
+            );
+            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(a), _mm512_srai_epi16::<8>(b));
+            _mm512_add_epi32(self, _mm512_add_epi32(even, odd))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut i32) {
+        // SAFETY: see the impl.
+        unsafe { _mm512_storeu_si512(to.cast(), self) }
+    }
+    #[inline(always)]
+    unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
+        // SAFETY: forwarded from the caller.
+        unsafe { finish(self, offsets, scales, scale, to) }
+    }
+}
+
+/// See [`Integers::finish`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn finish(
+    sums: __m512i,
+    offsets: *const i32,
+    scales: *const f32,
+    scale: f32,
+    to: *mut f32,
+) {
+    // SAFETY: the caller's pointers cover sixteen values, on a CPU with AVX-512F.
+    unsafe {
+        let sums = _mm512_sub_epi32(sums, _mm512_loadu_si512(offsets.cast()));
+        let scales = _mm512_mul_ps(_mm512_loadu_ps(scales), _mm512_set1_ps(scale));
+        _mm512_storeu_ps(to, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales));
+    }
+}
+
+super::instantiate!(__m512, __m512i, target_feature(enable = "avx512f,avx512bw,avx2,fma"));

@@ -157,3 +157,145 @@ pub(super) unsafe fn scan<V: Vector, const ABSOLUTE: bool>(y: &[f32], first: u32
         top.offer(score(x), first + at as u32);
     }
 }
+
+/// Rows that one pass of [`axpy_bytes`] adds.
+///
+/// # Safety
+/// As [`axpy_rows`], with rows of bytes.
+#[inline(always)]
+pub(super) unsafe fn axpy_bytes<V: Vector>(
+    coefficients: &[f32],
+    rows: &[&[i8]],
+    offset: usize,
+    y: &mut [f32],
+) {
+    for (coefficients, rows) in coefficients.chunks(GROUP).zip(rows.chunks(GROUP)) {
+        // SAFETY: forwarded from the caller.
+        unsafe {
+            match rows.len() {
+                1 => axpy_bytes_group::<V, 1>(coefficients, rows, offset, y),
+                2 => axpy_bytes_group::<V, 2>(coefficients, rows, offset, y),
+                3 => axpy_bytes_group::<V, 3>(coefficients, rows, offset, y),
+                4 => axpy_bytes_group::<V, 4>(coefficients, rows, offset, y),
+                5 => axpy_bytes_group::<V, 5>(coefficients, rows, offset, y),
+                6 => axpy_bytes_group::<V, 6>(coefficients, rows, offset, y),
+                7 => axpy_bytes_group::<V, 7>(coefficients, rows, offset, y),
+                _ => axpy_bytes_group::<V, 8>(coefficients, rows, offset, y),
+            }
+        }
+    }
+}
+
+/// One pass of [`axpy_bytes`] over `N` rows.
+///
+/// # Safety
+/// As [`axpy_bytes`], with exactly `N` rows and coefficients.
+#[inline(always)]
+unsafe fn axpy_bytes_group<V: Vector, const N: usize>(
+    coefficients: &[f32],
+    rows: &[&[i8]],
+    offset: usize,
+    y: &mut [f32],
+) {
+    let n = y.len();
+    let py = y.as_mut_ptr();
+    let mut i = 0;
+    // SAFETY: `i + LANES <= n` for every vector access to `y`, and rows are `offset + n` long.
+    unsafe {
+        let a: [V; N] = std::array::from_fn(|l| V::splat(*coefficients.get_unchecked(l)));
+        let p: [*const i8; N] = std::array::from_fn(|l| rows.get_unchecked(l).as_ptr().add(offset));
+        while i + V::LANES <= n {
+            let mut value = V::load(py.add(i));
+            for (&a, &p) in a.iter().zip(&p) {
+                value = V::load_bytes(p.add(i)).mul_add(a, value);
+            }
+            value.store(py.add(i));
+            i += V::LANES;
+        }
+        while i < n {
+            let mut value = *py.add(i);
+            for (&a, &p) in coefficients.iter().zip(&p) {
+                value = f32::from(*p.add(i)).mul_add(a, value);
+            }
+            *py.add(i) = value;
+            i += 1;
+        }
+    }
+}
+
+/// Calls `found(i, y[i])` (or with its magnitude, when `ABSOLUTE`) where that exceeds `limit`, in order.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn above<V: Vector, const ABSOLUTE: bool>(
+    y: &[f32],
+    limit: f32,
+    found: &mut impl FnMut(usize, f32),
+) {
+    let (n, block) = (y.len(), UNROLL * V::LANES);
+    let p = y.as_ptr();
+    let score = |x: f32| if ABSOLUTE { x.abs() } else { x };
+    let mut i = 0;
+    // SAFETY: `i + block <= n` for every vector load; lanes below LANES are within the block.
+    unsafe {
+        let limits = V::splat(limit);
+        while i + block <= n {
+            let mut bits = 0u64;
+            for u in 0..UNROLL {
+                let next = V::load(p.add(i + u * V::LANES));
+                let next = if ABSOLUTE { next.abs() } else { next };
+                bits |= u64::from(next.gt_bits(limits)) << (u * V::LANES);
+            }
+            while bits != 0 {
+                let at = i + bits.trailing_zeros() as usize;
+                found(at, score(*p.add(at)));
+                bits &= bits - 1;
+            }
+            i += block;
+        }
+    }
+    for (at, &x) in y.iter().enumerate().skip(i) {
+        if score(x) > limit {
+            found(at, score(x));
+        }
+    }
+}
+
+/// How many values exceed `limit`.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn count_above<V: Vector>(y: &[f32], limit: f32) -> usize {
+    let (chunks, rest) = (y.chunks_exact(V::LANES), y.chunks_exact(V::LANES).remainder());
+    let mut count = rest.iter().filter(|&&x| x > limit).count();
+    // SAFETY: every chunk has LANES values.
+    unsafe {
+        let limits = V::splat(limit);
+        for chunk in chunks {
+            count += V::load(chunk.as_ptr()).gt_bits(limits).count_ones() as usize;
+        }
+    }
+    count
+}
+
+/// max |x_i|, zero for none; NaN is passed over.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn largest<V: Vector>(x: &[f32]) -> f32 {
+    let (chunks, rest) = (x.chunks_exact(V::LANES), x.chunks_exact(V::LANES).remainder());
+    let mut lanes = [0.0f32; 16];
+    // SAFETY: every chunk has LANES values, and no instruction set has more than sixteen lanes.
+    unsafe {
+        let mut most = V::splat(0.0);
+        for chunk in chunks {
+            most = V::load(chunk.as_ptr()).abs().max(most);
+        }
+        most.store(lanes.as_mut_ptr());
+    }
+    let lanes = lanes.into_iter().fold(0.0, f32::max);
+    rest.iter().fold(lanes, |most, x| most.max(x.abs()))
+}

@@ -1,13 +1,15 @@
 //! Slices in, slices out: the inner loops, and the only `unsafe` code of the project.
 //!
 //! One algorithm over a small vector abstraction ([`vector`], [`generic`]) is instantiated for one lane
-//! ([`scalar`], the reference), AVX2+FMA ([`avx2`]) and AVX-512 ([`avx512`]). A [`Simd`] value stands
-//! for an instruction set that this CPU was seen to have; it can be had in no other way, and its
-//! methods are safe. Large float32 products come from the `gemm` crate ([`product`]).
+//! ([`scalar`], the reference), AVX2+FMA ([`avx2`]), AVX-512 ([`avx512`]) and AVX-512 with VNNI
+//! ([`vnni`]). A [`Simd`] value stands for an instruction set that this CPU was seen to have; it can be
+//! had in no other way, and its methods are safe. Large float32 products come from the `gemm` crate
+//! ([`product`]); those of fixed-point numbers are our own ([`integers`]).
 
 #![allow(unsafe_code)]
 
 mod generic;
+mod integers;
 mod product;
 mod scalar;
 mod vector;
@@ -16,7 +18,10 @@ mod vector;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
+pub use integers::{Finish, row_stride};
 pub use product::{matmul, matmul_transposed};
 
 use crate::top::Top;
@@ -24,7 +29,10 @@ use std::sync::OnceLock;
 
 /// Makes the functions of one instruction set from the generic loops.
 macro_rules! instantiate {
-    ($vector:ty $(, $feature:meta)?) => {
+    ($vector:ty, $integers:ty $(, $feature:meta)?) => {
+        /// Columns of a strip: see [`super::integers::Integers::WIDTH`].
+        pub(super) const STRIP: usize = <$integers as super::integers::Integers>::WIDTH;
+
         /// See [`super::generic::dot`].
         ///
         /// # Safety
@@ -63,6 +71,94 @@ macro_rules! instantiate {
             // SAFETY: forwarded from the caller.
             unsafe { super::generic::scan::<$vector, ABSOLUTE>(y, first, top) }
         }
+
+        /// See [`super::generic::axpy_bytes`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set; rows hold at least `offset + y.len()` values.
+        $(#[$feature])?
+        pub(super) unsafe fn axpy_bytes(
+            coefficients: &[f32],
+            rows: &[&[i8]],
+            offset: usize,
+            y: &mut [f32],
+        ) {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::generic::axpy_bytes::<$vector>(coefficients, rows, offset, y) }
+        }
+
+        /// See [`super::generic::above`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set.
+        $(#[$feature])?
+        pub(super) unsafe fn above<const ABSOLUTE: bool>(
+            y: &[f32],
+            limit: f32,
+            found: &mut impl FnMut(usize, f32),
+        ) {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::generic::above::<$vector, ABSOLUTE>(y, limit, found) }
+        }
+
+        /// See [`super::generic::count_above`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set.
+        $(#[$feature])?
+        pub(super) unsafe fn count_above(y: &[f32], limit: f32) -> usize {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::generic::count_above::<$vector>(y, limit) }
+        }
+
+        /// See [`super::generic::largest`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set.
+        $(#[$feature])?
+        pub(super) unsafe fn largest(x: &[f32]) -> f32 {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::generic::largest::<$vector>(x) }
+        }
+
+        /// See [`super::integers::product`].
+        ///
+        /// # Safety
+        /// As there.
+        $(#[$feature])?
+        pub(super) unsafe fn product<const KIND: bool>(
+            rows: &[i32],
+            strips: &[i32],
+            groups: usize,
+            finish: super::integers::Finish<'_>,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            // SAFETY: forwarded from the caller.
+            unsafe {
+                super::integers::product::<$integers, KIND>(rows, strips, groups, finish, out, stride);
+            }
+        }
+
+        /// See [`super::integers::quantise`].
+        ///
+        /// # Safety
+        /// As there.
+        $(#[$feature])?
+        pub(super) unsafe fn quantise_i16(x: &[f32], scale: f32, out: &mut [i16]) -> f32 {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::integers::quantise(x, scale, out, |value| value as i16) }
+        }
+
+        /// As [`quantise_i16`], with `offset` added.
+        ///
+        /// # Safety
+        /// As there.
+        $(#[$feature])?
+        pub(super) unsafe fn quantise_u8(x: &[f32], scale: f32, offset: i32, out: &mut [u8]) -> f32 {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::integers::quantise(x, scale, out, |value| (value + offset) as u8) }
+        }
     };
 }
 use instantiate;
@@ -79,12 +175,15 @@ macro_rules! dispatch {
                 Level::Avx2 => avx2::$($call)+,
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512 => avx512::$($call)+,
+                #[cfg(target_arch = "x86_64")]
+                Level::Vnni => vnni::$($call)+,
             }
         }
     };
 }
 
-/// Environment variable that forces a lower level: `scalar`, `avx2` or `avx512`. Read once a process.
+/// Environment variable that forces a lower level: `scalar`, `avx2`, `avx512` or `avx512vnni`. Read once
+/// a process.
 pub const LEVEL_VARIABLE: &str = "ICFL_SIMD";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +193,8 @@ enum Level {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
 }
 
 impl Level {
@@ -104,6 +205,8 @@ impl Level {
         Level::Avx2,
         #[cfg(target_arch = "x86_64")]
         Level::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Level::Vnni,
     ];
 
     fn is_available(self) -> bool {
@@ -112,7 +215,13 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Level::Avx2.is_available() && is_x86_feature_detected!("avx512f"),
+            Level::Avx512 => {
+                Level::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Level::Vnni => Level::Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
         }
     }
 }
@@ -147,7 +256,7 @@ impl Simd {
         })
     }
 
-    /// `"scalar"`, `"avx2"` or `"avx512"`.
+    /// `"scalar"`, `"avx2"`, `"avx512"` or `"avx512vnni"`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Scalar => "scalar",
@@ -155,6 +264,8 @@ impl Simd {
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Level::Vnni => "avx512vnni",
         }
     }
 
@@ -190,6 +301,119 @@ impl Simd {
     #[inline]
     pub fn scan_absolute(self, y: &[f32], first: u32, top: &mut Top) {
         dispatch!(self, scan::<true>(y, first, top));
+    }
+
+    /// `y += Σ_l coefficients[l] * rows[l][offset .. offset + y.len()]`, for rows of bytes.
+    #[inline]
+    pub fn axpy_bytes(self, coefficients: &[f32], rows: &[&[i8]], offset: usize, y: &mut [f32]) {
+        assert_eq!(coefficients.len(), rows.len());
+        assert!(rows.iter().all(|row| row.len() >= offset + y.len()));
+        dispatch!(self, axpy_bytes(coefficients, rows, offset, y));
+    }
+
+    /// Calls `found(i, y[i])` for every `y[i] > limit`, in ascending order.
+    #[inline]
+    pub fn above(self, y: &[f32], limit: f32, mut found: impl FnMut(usize, f32)) {
+        dispatch!(self, above::<false>(y, limit, &mut found));
+    }
+
+    /// Calls `found(i, |y[i]|)` for every `|y[i]| > limit`, in ascending order.
+    #[inline]
+    pub fn above_absolute(self, y: &[f32], limit: f32, mut found: impl FnMut(usize, f32)) {
+        dispatch!(self, above::<true>(y, limit, &mut found));
+    }
+
+    /// max |x_i|; NaN is passed over.
+    #[inline]
+    pub fn largest(self, x: &[f32]) -> f32 {
+        dispatch!(self, largest(x))
+    }
+
+    /// How many values exceed `limit`.
+    #[inline]
+    pub fn count_above(self, y: &[f32], limit: f32) -> usize {
+        dispatch!(self, count_above(y, limit))
+    }
+
+    /// Columns that a strip of a packed operand holds: see [`integers`].
+    #[inline]
+    pub fn strip(self) -> usize {
+        match self.0 {
+            Level::Scalar => scalar::STRIP,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2::STRIP,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512::STRIP,
+            #[cfg(target_arch = "x86_64")]
+            Level::Vnni => vnni::STRIP,
+        }
+    }
+
+    /// Whether products of integers are faster than those of float32 by the `gemm` crate.
+    #[inline]
+    pub fn has_integer_products(self) -> bool {
+        self.0 != Level::Scalar
+    }
+
+    /// Whether a product of bytes takes fewer instructions than one of int16.
+    #[inline]
+    pub fn has_byte_products(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Vnni => true,
+            _ => false,
+        }
+    }
+
+    /// Products of rows with packed strips; `quads`: groups of four bytes instead of two int16.
+    ///
+    /// `out[r][c] = (Σ_g rows[r][g] · strips[c][g] - offsets[c]) * scales[c] * row_scales[r]`, rows of
+    /// `out` being `stride` apart.
+    pub fn product(
+        self,
+        quads: bool,
+        rows: &[i32],
+        strips: &[i32],
+        groups: usize,
+        finish: Finish<'_>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let (height, width) = (finish.row_scales.len(), finish.scales.len());
+        assert!(width <= stride && width.is_multiple_of(self.strip()) && finish.offsets.len() == width);
+        assert!(rows.len() == height * integers::row_stride(groups) && strips.len() == width * groups);
+        assert!(height == 0 || out.len() >= (height - 1) * stride + width);
+        if quads {
+            dispatch!(self, product::<{ integers::QUADS }>(rows, strips, groups, finish, out, stride));
+        } else {
+            dispatch!(self, product::<{ integers::PAIRS }>(rows, strips, groups, finish, out, stride));
+        }
+    }
+
+    /// Writes `round(x * scale)` as int16 in groups of two and returns `‖x * scale - round(x * scale)‖²`.
+    ///
+    /// # Panics
+    /// When `out` is too short. The caller keeps `|x * scale|` below 2^15.
+    pub fn quantise_pairs(self, x: &[f32], scale: f32, out: &mut [i32]) -> f32 {
+        assert!(2 * out.len() >= x.len());
+        assert!(self.largest(x) * scale < 32_768.0);
+        // SAFETY: any bits are an int16, and two of them lie in each int32.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<i16>(), 2 * out.len()) };
+        out[x.len()..].fill(0);
+        dispatch!(self, quantise_i16(x, scale, &mut out[..x.len()]))
+    }
+
+    /// Writes `round(x * scale) + offset` as bytes in groups of four and returns `‖x * scale - round(x * scale)‖²`.
+    ///
+    /// # Panics
+    /// When `out` is too short. The caller keeps `|x * scale|` below 128.
+    pub fn quantise_quads(self, x: &[f32], scale: f32, offset: i32, out: &mut [i32]) -> f32 {
+        assert!(4 * out.len() >= x.len());
+        assert!(self.largest(x) * scale < 128.0);
+        // SAFETY: any bits are a byte, and four of them lie in each int32.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), 4 * out.len()) };
+        out[x.len()..].fill(0);
+        dispatch!(self, quantise_u8(x, scale, offset, &mut out[..x.len()]))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One lane: the reference instance, and the one for CPUs without a vector instance.
 
+use super::integers::Integers;
 use super::vector::Vector;
 
 // SAFETY (whole impl): plain float arithmetic; `load` and `store` need one valid value, which the
@@ -15,6 +16,11 @@ impl Vector for f32 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller gives one valid value.
         unsafe { *from }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        // SAFETY: the caller gives one valid value.
+        unsafe { f32::from(*from) }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -39,8 +45,8 @@ impl Vector for f32 {
         f32::abs(self)
     }
     #[inline(always)]
-    unsafe fn any_gt(self, other: Self) -> bool {
-        self > other
+    unsafe fn gt_bits(self, other: Self) -> u32 {
+        u32::from(self > other)
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -48,4 +54,40 @@ impl Vector for f32 {
     }
 }
 
-super::instantiate!(f32);
+// SAFETY (whole impl): plain integer arithmetic; pointers cover one value.
+impl Integers for i32 {
+    const LANES: usize = 1;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(group: i32) -> Self {
+        group
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: the caller gives one valid value.
+        unsafe { *from }
+    }
+    #[inline(always)]
+    unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
+        let half = |group: i32, at: u32| i32::from((group >> (16 * at)) as i16);
+        (0..2).fold(self, |sum, at| sum.wrapping_add(half(a, at) * half(b, at)))
+    }
+    #[inline(always)]
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
+        let bytes = a.to_le_bytes().into_iter().zip(b.to_le_bytes());
+        bytes.fold(self, |sum, (a, b)| sum.wrapping_add(i32::from(a) * i32::from(b as i8)))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut i32) {
+        // SAFETY: see the impl.
+        unsafe { *to = self }
+    }
+    #[inline(always)]
+    unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
+        // SAFETY: the caller's pointers cover one value.
+        unsafe { *to = self.wrapping_sub(*offsets) as f32 * (*scales * scale) }
+    }
+}
+
+super::instantiate!(f32, i32);

@@ -15,6 +15,8 @@ pub(super) trait Vector: Copy {
 
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
+    /// Loads `LANES` bytes as floats.
+    unsafe fn load_bytes(from: *const i8) -> Self;
     unsafe fn store(self, to: *mut f32);
     /// `self * a + b`, rounded once where the instruction set fuses.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
@@ -22,7 +24,13 @@ pub(super) trait Vector: Copy {
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn abs(self) -> Self;
     /// Whether any lane of `self` is greater than the same lane of `other`.
-    unsafe fn any_gt(self, other: Self) -> bool;
+    #[inline(always)]
+    unsafe fn any_gt(self, other: Self) -> bool {
+        // SAFETY: forwarded from the caller.
+        unsafe { self.gt_bits(other) != 0 }
+    }
+    /// Bit l says whether lane l of `self` is greater than that of `other`.
+    unsafe fn gt_bits(self, other: Self) -> u32;
     /// Sum of the lanes, in a fixed order.
     unsafe fn sum(self) -> f32;
 }

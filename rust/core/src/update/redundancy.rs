@@ -6,10 +6,10 @@
 //! non-negative-score pursuit (OMP) of a few steps whose reconstruction reaches a given cosine.
 
 use crate::dictionary::Dictionary;
-use crate::encode::Selection;
 use crate::encode::omp::{Fit, step_residual};
-use crate::encode::scores::{TILE_ROWS, score_panels};
+use crate::encode::{Selection, TILE_ROWS};
 use crate::error::Result;
+use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
 
@@ -33,20 +33,24 @@ pub fn redundant_atoms(
     team: &Team<'_>,
 ) -> Result<Vec<Redundant>> {
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let scratch = || (Vec::new(), vec![Top::new(1); TILE_ROWS], vec![Fit::default(); TILE_ROWS]);
-    let tiles = team.map(m.div_ceil(TILE_ROWS), scratch, |(scores, tops, fits), tile| {
+    let product = dictionary.product_for_search(m, team)?;
+    let floors = [0.0; TILE_ROWS];
+    let wanted = Wanted { most: 1, selection: Selection::Positive, floors: &floors };
+    let scratch = || (Search::default(), Top::new(1), vec![Fit::default(); TILE_ROWS]);
+    let tiles = team.map(m.div_ceil(TILE_ROWS), scratch, |(search, top, fits), tile| {
         let first = tile * TILE_ROWS;
         let atoms = &dictionary.atoms()[first * d..(first + TILE_ROWS).min(m) * d];
-        let (tops, fits) = (&mut tops[..atoms.len() / d], &mut fits[..atoms.len() / d]);
+        let n_atoms = atoms.len() / d;
+        let fits = &mut fits[..n_atoms];
         fits.iter_mut().for_each(Fit::clear);
-        let mut hidden: Vec<Vec<u32>> = (0..fits.len()).map(|r| vec![(first + r) as u32]).collect();
+        let mut hidden: Vec<Vec<u32>> = (0..n_atoms).map(|r| vec![(first + r) as u32]).collect();
         let mut residuals = atoms.to_vec();
         for _ in 0..most {
-            tops.iter_mut().for_each(|top| top.clear(0.0));
-            score_panels(&residuals, dictionary, Selection::Positive, scores, tops, |r| &hidden[r], team)?;
+            let lists = search.run(&residuals, dictionary, &product, &wanted, |r| &hidden[r], team)?;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
                 let open = left(residual, r, first, dictionary) > 1.0 - limit * limit;
-                if open && step_residual(&atoms[r * d..][..d], residual, &tops[r], dictionary, &mut fits[r]) {
+                lists[r].best(0.0, top);
+                if open && step_residual(&atoms[r * d..][..d], residual, top, dictionary, &mut fits[r]) {
                     hidden[r].extend(fits[r].atoms.last());
                 }
             }
@@ -54,7 +58,7 @@ pub fn redundant_atoms(
         let reproduced =
             |r: &usize| left(&residuals[r * d..][..d], *r, first, dictionary) < 1.0 - limit * limit;
         let others = |r: usize| Redundant { atom: first + r, others: std::mem::take(&mut fits[r].atoms) };
-        Ok((0..tops.len()).filter(reproduced).map(others).collect::<Vec<_>>())
+        Ok((0..n_atoms).filter(reproduced).map(others).collect::<Vec<_>>())
     })?;
     Ok(tiles.concat())
 }
