@@ -11,6 +11,7 @@ __all__ = [
     "OnlineUpdate",
     "__version__",
     "coherent_atoms",
+    "count_active",
     "decode",
     "prepare_rows",
     "simd_level",
@@ -21,6 +22,8 @@ __version__: str
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 _Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+_Indices: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
+_AnyCodes: TypeAlias = _Floats | tuple[NDArray[np.int64], _Indices, _Floats]
 _Moved: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 _Selection: TypeAlias = Literal["positive", "absolute"]
 
@@ -38,6 +41,9 @@ def decode(
 def coherent_atoms(
     components: NDArray[np.float32], limit: float, n_jobs: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def count_active(
+    Z: _AnyCodes, labels: NDArray[np.int64], counts: NDArray[np.int64], n_jobs: int | None
+) -> None: ...
 
 @final
 class Dictionary:

@@ -1,7 +1,7 @@
 //! Numerics of icfl, without Python, files, clocks or printing.
 //!
 //! Data flows from [`rows`] (inputs of any layout, packed tile by tile) through [`encode`] (pursuit over a
-//! [`dictionary`]) into [`codes`] (compressed rows), from which [`update`] moves the dictionary. Inner
+//! [`dictionary`]) into [`codes`] (compressed rows), from which [`update`] moves the dictionary; [`statistics`] counts. Inner
 //! loops live in [`kernels`], the only module with `unsafe`; [`team`] spreads fixed blocks over threads.
 
 #![deny(unsafe_code)]
@@ -13,6 +13,7 @@ pub mod encode;
 pub mod error;
 pub mod kernels;
 pub mod rows;
+pub mod statistics;
 pub mod team;
 pub mod top;
 pub mod update;

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod generic;
+mod prefetch;
 mod product;
 mod scalar;
 mod vector;
@@ -17,6 +18,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+pub use prefetch::prefetch;
 pub use product::{matmul, matmul_transposed};
 
 use crate::top::Top;
