@@ -1,6 +1,6 @@
 """The compiled module: kernels, encoders and dictionary updates on NumPy arrays."""
 
-from typing import Literal, Self, TypeAlias, final
+from typing import ClassVar, Literal, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 __all__ = [
     "AdamUpdate",
     "Dictionary",
+    "MomentSums",
     "OnlineUpdate",
     "__version__",
     "coherent_atoms",
@@ -115,3 +116,14 @@ class OnlineUpdate:
     def energy(self) -> NDArray[np.float32]: ...
     def arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]: ...
     def set_arrays(self, arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]]) -> None: ...
+
+@final
+class MomentSums:
+    BLOCK_ROWS: ClassVar[int]
+    def __new__(cls, n_features: int) -> Self: ...
+    def add(self, X: _Floats, rows: NDArray[np.int64] | None, n_jobs: int | None) -> None: ...
+    def arrays(
+        self,
+    ) -> tuple[
+        NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float
+    ]: ...

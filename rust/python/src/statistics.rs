@@ -1,10 +1,15 @@
 //! Statistics of codes and inputs.
 
-use crate::convert::{Inputs, value_error};
+use crate::convert::{Inputs, simd, value_error};
 use crate::run::run;
 use icfl_core::rows::Rows;
-use icfl_core::statistics::{ActiveRows, DenseRows, Index, SparseRows, Value, count_by_label};
-use numpy::{PyReadonlyArray1, PyReadwriteArray2, PyUntypedArrayMethods};
+use icfl_core::statistics::{
+    self, ActiveRows, DenseRows, Index, MomentSums, SparseRows, Value, count_by_label,
+};
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray2,
+    PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 
 #[derive(FromPyObject)]
@@ -87,4 +92,55 @@ fn count<R: ActiveRows>(
     n_jobs: Option<usize>,
 ) -> PyResult<()> {
     run(py, n_jobs, |team| count_by_label(rows, labels, counts, team))
+}
+
+/// (origin, offset, scatter, third, fourth).
+type MomentArrays<'py> = (
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray2<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    f64,
+);
+
+/// Moments of a stream of rows.
+#[pyclass(name = "MomentSums", module = "icfl._core")]
+pub(crate) struct PyMomentSums {
+    sums: MomentSums,
+    width: usize,
+}
+
+#[pymethods]
+#[allow(non_snake_case)] // the field's name for inputs
+impl PyMomentSums {
+    /// Pieces of a stream with multiples of this many rows give the same bits as the whole.
+    #[classattr]
+    const BLOCK_ROWS: usize = statistics::BLOCK_ROWS;
+
+    #[new]
+    fn new(n_features: usize) -> PyMomentSums {
+        PyMomentSums { sums: MomentSums::new(n_features), width: n_features }
+    }
+
+    /// Adds the rows with the given numbers, or all; after an error the sums are of no use.
+    #[pyo3(signature = (X, rows, n_jobs))]
+    fn add<'py>(
+        &mut self,
+        py: Python<'py>,
+        X: Inputs<'py>,
+        rows: Option<PyReadonlyArray1<'py, i64>>,
+        n_jobs: Option<usize>,
+    ) -> PyResult<()> {
+        let (view, simd) = (X.rows(), simd()?);
+        let chosen = rows.as_ref().map(|rows| rows.as_slice()).transpose()?;
+        run(py, n_jobs, |team| self.sums.add(view, chosen, simd, team))
+    }
+
+    /// (origin, offset, scatter, third, fourth).
+    fn arrays<'py>(&self, py: Python<'py>) -> PyResult<MomentArrays<'py>> {
+        let found = self.sums.finish();
+        let scatter = found.scatter.into_pyarray(py).reshape([self.width, self.width])?;
+        let (origin, offset) = (found.origin.into_pyarray(py), found.offset.into_pyarray(py));
+        Ok((origin, offset, scatter, found.third.into_pyarray(py), found.fourth))
+    }
 }

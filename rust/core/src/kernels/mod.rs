@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod generic;
+mod outer;
 mod prefetch;
 mod product;
 mod scalar;
@@ -18,6 +19,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+pub use outer::STRIP;
 pub use prefetch::prefetch;
 pub use product::{matmul, matmul_transposed};
 
