@@ -6,8 +6,8 @@ For rows x_1 ... x_n with mean m and y_i = x_i - m, `Moments` keeps
 
 They are made by the compiled module, in float64. Blocks of rows are centred on their own mean, and
 two sets are joined with the exact update of Chan, Golub and LeVeque (1983), carried on to t and q.
-S and q are all that the shrinkage intensity of
-Ledoit and Wolf (2004) asks of the data; t is what makes q mergeable.
+S and q are all that the shrinkage intensity of Ledoit and Wolf (2004) asks of the data; t is what
+makes q mergeable.
 
 The mean is held as `origin` + `offset`, where `origin` is the first row seen. A difference of two
 nearby floats is exact, so a constant column has a variance of exactly zero whatever its value, and

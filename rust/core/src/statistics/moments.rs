@@ -170,7 +170,7 @@ impl MomentSums {
         )?;
         let mut offset = vec![0.0; origin.len()];
         for sums in sums {
-            offset.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            add_scaled(&mut offset, 1.0, &sums);
         }
         offset.iter_mut().for_each(|total| *total /= range.len() as f64);
         Ok(offset)
@@ -179,41 +179,32 @@ impl MomentSums {
     /// Adds the block in `parts`, `count` rows about `origin + offset`.
     fn join(&mut self, count: f64, offset: Vec<f64>, simd: Simd, team: &Team<'_>) -> Result<()> {
         let n = self.count + count;
-        let gap: Vec<f64> = offset.iter().zip(&self.moments.offset).map(|(b, a)| b - a).collect();
-        // Without rows before there is nothing between.
-        let gap = if self.count == 0.0 { vec![0.0; gap.len()] } else { gap };
-        let between = Between { gap: &gap, weight: self.count * (count / n) };
-        let mut third = vec![0.0; gap.len()];
-        let (mut squares, mut fourth) = (0.0, 0.0);
-        let mut packed = Vec::with_capacity(self.parts.len());
-        for part in &mut self.parts {
-            third.iter_mut().zip(&part.third).for_each(|(total, t)| *total += t);
-            squares += part.squares;
-            fourth += part.fourth;
-            packed.push(std::mem::take(&mut part.rows));
+        let mut gap: Vec<f64> = offset.iter().zip(&self.moments.offset).map(|(b, a)| b - a).collect();
+        if self.count == 0.0 {
+            gap.fill(0.0); // nothing lies between a block and no rows
+            self.moments.offset = offset;
         }
-        let pulled = self.scatter.add(&packed, &between, simd, team)?;
+        let weight = self.count * (count / n);
+        let packed: Vec<_> = self.parts.iter_mut().map(|part| std::mem::take(&mut part.rows)).collect();
+        let pulled = self.scatter.add(&packed, &Between { gap: &gap, weight }, simd, team)?;
+        let mut block = Higher::of_parts(count, &self.parts);
         for (part, rows) in self.parts.iter_mut().zip(packed) {
             part.rows = rows; // its memory serves the next block
         }
+        let squares = block.trace;
         let mut before = Higher {
             n: self.count,
             trace: self.trace,
-            third: &mut self.moments.third,
+            third: std::mem::take(&mut self.moments.third),
             fourth: self.moments.fourth,
         };
         before.shift(&gap, -count / n, &pulled[0]);
-        let before = before.fourth;
-        let mut block = Higher { n: count, trace: squares, third: &mut third, fourth };
         block.shift(&gap, self.count / n, &pulled[1]);
-        self.moments.fourth = before + block.fourth;
-        self.moments.third.iter_mut().zip(&third).for_each(|(total, t)| *total += t);
-        if self.count == 0.0 {
-            self.moments.offset = offset;
-        } else {
-            self.moments.offset.iter_mut().zip(&gap).for_each(|(total, gap)| *total += gap * (count / n));
-        }
-        self.trace += squares + between.weight * gap.iter().map(|g| g * g).sum::<f64>();
+        add_scaled(&mut before.third, 1.0, &block.third);
+        self.moments.third = before.third;
+        self.moments.fourth = before.fourth + block.fourth;
+        add_scaled(&mut self.moments.offset, count / n, &gap);
+        self.trace += squares + weight * inner(&gap, &gap);
         self.count = n;
         if self.moments.fourth.is_finite() {
             Ok(())
@@ -242,7 +233,7 @@ impl Part {
         for (row, place) in range.enumerate() {
             source.for_row(place, y, |y, j, x| *y = (x - origin[j]) - offset[j]);
             let square = square_sum(y);
-            self.third.iter_mut().zip(&*y).for_each(|(t, y)| *t += square * y);
+            add_scaled(&mut self.third, square, y);
             self.squares += square;
             self.fourth += square * square;
             self.rows.set_row(row, y);
@@ -251,24 +242,41 @@ impl Part {
 }
 
 /// Third and fourth moments of `n` rows that sum to zero.
-struct Higher<'a> {
+struct Higher {
     n: f64,
     trace: f64,
-    third: &'a mut [f64],
+    third: Vec<f64>,
     fourth: f64,
 }
 
-impl Higher<'_> {
+impl Higher {
+    fn of_parts(n: f64, parts: &[Part]) -> Higher {
+        let mut all = Higher { n, trace: 0.0, third: vec![0.0; parts[0].third.len()], fourth: 0.0 };
+        for part in parts {
+            all.trace += part.squares;
+            add_scaled(&mut all.third, 1.0, &part.third);
+            all.fourth += part.fourth;
+        }
+        all
+    }
+
     /// Moves them to rows shifted by `scale * gap`, where `pulled` is the scatter times the gap.
     fn shift(&mut self, gap: &[f64], scale: f64, pulled: &[f64]) {
-        let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let length2 = scale * scale * inner(gap, gap);
-        self.fourth += 4.0 * scale * inner(gap, self.third) + 4.0 * scale * scale * inner(gap, pulled);
+        self.fourth += 4.0 * scale * inner(gap, &self.third) + 4.0 * scale * scale * inner(gap, pulled);
         self.fourth += 2.0 * length2 * self.trace + self.n * length2 * length2;
-        let along = self.trace + self.n * length2;
-        for ((third, gap), pulled) in self.third.iter_mut().zip(gap).zip(pulled) {
-            *third += scale * (2.0 * pulled + along * gap);
-        }
+        add_scaled(&mut self.third, 2.0 * scale, pulled);
+        add_scaled(&mut self.third, scale * (self.trace + self.n * length2), gap);
+    }
+}
+
+fn inner(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn add_scaled(total: &mut [f64], scale: f64, values: &[f64]) {
+    for (total, value) in total.iter_mut().zip(values) {
+        *total += scale * value;
     }
 }
 

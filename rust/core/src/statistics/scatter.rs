@@ -110,8 +110,8 @@ impl Scatter {
         let mut pulled = [vec![0.0; d], vec![0.0; d]];
         for tile in &self.tiles {
             for (total, [rows, columns]) in pulled.iter_mut().zip(&tile.pulled) {
-                add(&mut total[tile.row..], rows);
-                add(&mut total[tile.column..], columns);
+                scaled(&mut total[tile.row..], 1.0, rows);
+                scaled(&mut total[tile.column..], 1.0, columns);
             }
         }
         Ok(pulled)
@@ -181,8 +181,4 @@ fn scaled(total: &mut [f64], scale: f64, values: &[f64]) {
     for (total, value) in total.iter_mut().zip(values) {
         *total += scale * value;
     }
-}
-
-fn add(total: &mut [f64], values: &[f64]) {
-    scaled(total, 1.0, values);
 }
