@@ -1,6 +1,6 @@
 """The compiled module: kernels, encoders and dictionary updates on NumPy arrays."""
 
-from typing import ClassVar, Literal, Self, TypeAlias, final
+from typing import Literal, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,8 +119,9 @@ class OnlineUpdate:
 
 @final
 class MomentSums:
-    BLOCK_ROWS: ClassVar[int]
     def __new__(cls, n_features: int) -> Self: ...
+    @property
+    def block_rows(self) -> int: ...
     def add(self, X: _Floats, rows: NDArray[np.int64] | None, n_jobs: int | None) -> None: ...
     def arrays(
         self,

@@ -171,8 +171,8 @@ def accumulate(X: NDArray[Any], rows: NDArray[np.intp] | None) -> Moments:
             numbers = None if rows is None else rows.astype(np.int64, copy=False)
             sums.add(cast("Floats", X), numbers, None)
         else:
-            for start in range(0, n_rows, sums.BLOCK_ROWS):
-                place = slice(start, min(start + sums.BLOCK_ROWS, n_rows))
+            for start in range(0, n_rows, sums.block_rows):
+                place = slice(start, min(start + sums.block_rows, n_rows))
                 sums.add(native_floats(_block(X, rows, place)), None, None)
     except ValueError as error:
         raise _not_finite(X, rows, n_rows) from error

@@ -114,8 +114,10 @@ pub(crate) struct PyMomentSums {
 #[allow(non_snake_case)] // the field's name for inputs
 impl PyMomentSums {
     /// Pieces of a stream with multiples of this many rows give the same bits as the whole.
-    #[classattr]
-    const BLOCK_ROWS: usize = statistics::BLOCK_ROWS;
+    #[getter]
+    fn block_rows(&self) -> usize {
+        statistics::BLOCK_ROWS
+    }
 
     #[new]
     fn new(n_features: usize) -> PyMomentSums {
