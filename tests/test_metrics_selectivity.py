@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from icfl import _core
 from icfl.exceptions import InputError, InputTypeError
 from icfl.metrics import SelectivityCounts, selectivity
+from icfl.metrics._inputs import count_active
 
 EPS = np.finfo(np.float64).eps
 
@@ -184,3 +186,73 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(InputError, match="same n_components"):
         counts.update(np.ones((2, 4)), [5, 6])
     assert counts.selectivity().labels.tolist() == [0, 1]
+
+
+def counted(Z, labels, n_labels):
+    """Counts by definition, from dense float64 codes."""
+    active = np.asarray(Z, dtype=np.float64) != 0
+    counts = np.zeros((n_labels, active.shape[1]))
+    for label in range(n_labels):
+        counts[label] = active[labels == label].sum(axis=0)
+    return counts
+
+
+@st.composite
+def stored_anyhow(draw):
+    """Sparse codes of any format and dtype, with repeated and zero entries, and labels."""
+    n, width = draw(st.integers(1, 30)), draw(st.integers(1, 9))
+    n_stored, n_labels = draw(st.integers(0, 120)), draw(st.integers(0, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = rng.integers(-1, 2, n_stored).astype(draw(st.sampled_from("bilfd")))
+    rows, columns = rng.integers(0, n, n_stored), rng.integers(0, width, n_stored)
+    Z = sparse.coo_array((values, (rows, columns)), shape=(n, width))
+    kind = draw(st.sampled_from(["coo", "csr", "csc", "unsorted"]))
+    if kind == "unsorted":
+        order = np.argsort(rows, kind="stable")
+        indptr = np.searchsorted(rows[order], np.arange(n + 1))
+        index = draw(st.sampled_from([np.int32, np.int64]))
+        parts = (values[order], columns[order].astype(index), indptr.astype(index))
+        return sparse.csr_array(parts, shape=(n, width)), rng.integers(-1, n_labels, n), n_labels
+    return Z.asformat(kind), rng.integers(-1, n_labels, n), n_labels
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=stored_anyhow())
+def test_counts_are_those_of_the_dense_codes(case):
+    Z, labels, n_labels = case
+    # Repeated entries are sums of -1, 0 and 1, exact in every type; so are the counts.
+    dense = Z.toarray()
+    before = sparse.csr_array(Z).data.copy()
+    np.testing.assert_array_equal(
+        count_active(Z, labels, n_labels), counted(dense, labels, n_labels)
+    )
+    np.testing.assert_array_equal(sparse.csr_array(Z).data, before)
+    np.testing.assert_array_equal(
+        count_active(dense, labels, n_labels), counted(dense, labels, n_labels)
+    )
+
+
+def test_one_label_with_nearly_all_samples_for_any_number_of_threads():
+    # 40,000 rows: three blocks of work, two of them inside the first label.
+    rng = np.random.default_rng(2)
+    Z = sparse.random_array((40_000, 33), density=0.1, format="csr", rng=rng, dtype=np.float32)
+    labels = np.where(rng.random(40_000) < 0.9, 1, rng.integers(0, 7, 40_000))
+    parts = (Z.indptr.astype(np.int64), Z.indices.astype(np.int32), Z.data)
+    for n_jobs in (1, 2, 3, None):
+        counts = np.zeros((8, 33), dtype=np.int64)
+        _core.count_active(parts, labels, counts, n_jobs)
+        np.testing.assert_array_equal(counts, counted(Z.toarray(), labels, 8))
+
+
+def test_codes_that_do_not_fit_are_refused_and_nothing_is_added():
+    counts = SelectivityCounts().update([[1.0], [0.0]], ["a", "b"])
+    for bad in ([np.nan], [np.inf]):
+        with pytest.raises(InputError, match="Z must be finite"):
+            counts.update(sparse.csc_array([bad, [1.0]]), ["a", "b"])
+        with pytest.raises(InputError, match="Z must be finite"):
+            counts.update([bad, [1.0]], [None, "b"])
+    broken = sparse.csr_array(np.eye(2, 1))
+    broken.indices[:] = 3
+    with pytest.raises(InputError, match="indices from 0 to 0"):
+        counts.update(broken, ["a", "b"])
+    assert counts.selectivity().values.tolist() == [[1.0, -1.0]]

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 __all__ = [
     "AdamUpdate",
     "Dictionary",
+    "MomentSums",
     "OnlineUpdate",
     "__version__",
     "coherent_atoms",
+    "count_active",
     "decode",
     "prepare_rows",
     "simd_level",
@@ -21,6 +23,8 @@ __version__: str
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 _Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+_Indices: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
+_AnyCodes: TypeAlias = _Floats | tuple[NDArray[np.int64], _Indices, _Floats]
 _Moved: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 _Selection: TypeAlias = Literal["positive", "absolute"]
 
@@ -38,6 +42,9 @@ def decode(
 def coherent_atoms(
     components: NDArray[np.float32], limit: float, n_jobs: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def count_active(
+    Z: _AnyCodes, labels: NDArray[np.int64], counts: NDArray[np.int64], n_jobs: int | None
+) -> None: ...
 
 @final
 class Dictionary:
@@ -109,3 +116,15 @@ class OnlineUpdate:
     def energy(self) -> NDArray[np.float32]: ...
     def arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]: ...
     def set_arrays(self, arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]]) -> None: ...
+
+@final
+class MomentSums:
+    def __new__(cls, n_features: int) -> Self: ...
+    @property
+    def block_rows(self) -> int: ...
+    def add(self, X: _Floats, rows: NDArray[np.int64] | None, n_jobs: int | None) -> None: ...
+    def arrays(
+        self,
+    ) -> tuple[
+        NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float
+    ]: ...

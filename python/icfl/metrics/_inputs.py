@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from icfl._validation import check_matrix
+from icfl import _core
+from icfl._validation import check_matrix, is_native, native_floats
 from icfl.exceptions import InputError
 
 # 2**18 float64 values = 2 MiB a block: the two or three temporaries of a metric stay in cache.
 _BLOCK_VALUES = 1 << 18
+# Dense codes go to the compiled counts in spans of 64 MiB of float32: many rows for each label.
+_SPAN_VALUES = 1 << 24
 
 
 def require_matrix_shape(shape: tuple[int, ...], name: str) -> None:
@@ -28,10 +31,10 @@ def require_matrix_shape(shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"{name} must have at least one row and one column, got shape {shape}")
 
 
-def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+def row_blocks(shape: tuple[int, ...], values: int = _BLOCK_VALUES) -> Iterator[slice]:
     """Yield slices that cover the rows of an (n, d) array in blocks of bounded size."""
     n_rows, width = shape
-    step = max(1, _BLOCK_VALUES // width)
+    step = max(1, values // width)
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
@@ -49,33 +52,50 @@ def require_finite(values: npt.NDArray[Any], name: str) -> None:
         raise InputError(f"{name} must be finite, got NaN or infinity")
 
 
-def active_blocks(Z: Any) -> Iterator[tuple[slice, Any]]:
-    """Yield (rows, pattern): where codes are non-zero, as a CSR array of int32 ones.
+def count_active(
+    Z: Any, labels: npt.NDArray[np.intp] | None = None, n_labels: int = 1
+) -> npt.NDArray[np.int64]:
+    """Count, for each label, the rows on which each component is active.
 
-    Sparse codes come as one block. Dense codes come in blocks, so that no second (n, M) array is
-    made. Stored zeros and duplicates that cancel are not active.
+    Stored zeros and duplicates that cancel are not active. Sparse codes are read as they are; dense
+    ones, which may be a memory map, a span of rows at a time.
+
+    Parameters
+    ----------
+    Z : array-like or scipy.sparse matrix of shape (n_samples, n_components)
+        Codes.
+    labels : ndarray of shape (n_samples,), optional
+        Numbers from 0 to n_labels - 1, or -1 for none. By default all are 0.
+    n_labels : int
+
+    Returns
+    -------
+    ndarray of shape (n_labels, n_components), int64
     """
-    if sparse.issparse(Z):
-        yield slice(0, Z.shape[0]), _sparse_pattern(Z)
-        return
-    dense = check_matrix(Z, "Z", minimum_rows=1)
-    for rows in row_blocks(dense.shape):
-        block = dense[rows]
-        require_finite(block, "Z")
-        yield rows, sparse.csr_array(block != 0, dtype=np.int32)
+    codes: Any = _sparse_rows(Z) if sparse.issparse(Z) else check_matrix(Z, "Z", minimum_rows=1)
+    n_rows, width = codes.shape
+    numbers = np.zeros(n_rows, dtype=np.int64) if labels is None else labels.astype(np.int64)
+    counts = np.zeros((n_labels, width), dtype=np.int64)
+    try:
+        if sparse.issparse(Z):
+            starts = codes.indptr.astype(np.int64)
+            _core.count_active((starts, codes.indices, codes.data), numbers, counts, None)
+            return counts
+        for rows in row_blocks(codes.shape, _SPAN_VALUES):
+            _core.count_active(native_floats(codes[rows]), numbers[rows], counts, None)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return counts
 
 
-def _sparse_pattern(Z: Any) -> Any:
+def _sparse_rows(Z: Any) -> Any:
+    """Return Z as CSR with float32 or float64 data; Z itself stays as it is."""
     require_matrix_shape(Z.shape, "Z")
     codes = sparse.csr_array(Z)
-    if not codes.has_canonical_format:
-        codes = codes.copy()  # csr_array(Z) may share Z's buffers, and summing works in place
-        codes.sum_duplicates()
+    if is_native(codes.data):
+        return codes
+    # Sums of repeated integers are exact only as integers.
+    codes = codes.copy()
+    codes.sum_duplicates()
     require_finite(codes.data, "Z")
-    ones = (codes.data != 0).astype(np.int32)
-    pattern = sparse.csr_array((ones, codes.indices, codes.indptr), shape=codes.shape)
-    if ones.all():
-        return pattern
-    pattern = pattern.copy()
-    pattern.eliminate_zeros()
-    return pattern
+    return (codes != 0).astype(np.float32)

@@ -8,8 +8,8 @@ With "active" meaning z_m != 0 and y the label of a sample,
 Both lie between -1 and 1 and maximum never exceeds average: a feature that is shared by two labels
 keeps a fair average selectivity and loses its maximum one.
 
-All of it follows from counts (n_labels, n_components), which add up over batches and machines. The
-work per batch is one sparse product, proportional to the non-zeros.
+All of it follows from counts (n_labels, n_components), which add up over batches and machines. They
+are made by the compiled module in one pass over the non-zeros.
 
 Reference: Donhauser et al. (2025), "Towards scientific discovery with dictionary learning",
 PMLR 267:14321-14343.
@@ -27,7 +27,7 @@ from scipy import sparse
 
 from icfl._validation import check_choice
 from icfl.exceptions import InputError
-from icfl.metrics._inputs import active_blocks
+from icfl.metrics._inputs import count_active
 from icfl.metrics._labels import encode_labels, sorted_classes
 
 Kind = Literal["average", "maximum"]
@@ -123,21 +123,14 @@ class SelectivityCounts:
         added = SelectivityCounts()
         shape = Z.shape if sparse.issparse(Z) else np.shape(Z)
         codes, classes = encode_labels(labels, shape[0] if shape else 0)
-        for rows, pattern in active_blocks(Z):
-            added._add_block(pattern, codes[rows], len(classes))
+        added._active = count_active(Z, codes, len(classes))
         added._index = {label: i for i, label in enumerate(classes.tolist())}
         added._totals = np.bincount(codes[codes >= 0], minlength=len(classes)).astype(np.int64)
         added.n_missing = int(np.count_nonzero(codes < 0))
+        if self._active.shape == (0, 0):  # nothing seen so far: no second array of counts
+            vars(self).update(vars(added))
+            return self
         return self.merge(added)
-
-    def _add_block(self, pattern: Any, codes: npt.NDArray[np.intp], n_labels: int) -> None:
-        if self._active.size == 0:
-            self._active = np.zeros((n_labels, pattern.shape[1]), dtype=np.int64)
-        rows = np.flatnonzero(codes >= 0)
-        ones = np.ones(len(rows), dtype=np.int32)
-        one_hot = sparse.csr_array((ones, (codes[rows], rows)), shape=(n_labels, len(codes)))
-        counts = (one_hot @ pattern).tocoo()  # each (label, feature) at most once
-        self._active[counts.row, counts.col] += counts.data
 
     def merge(self, other: SelectivityCounts) -> SelectivityCounts:
         """Add everything `other` has seen; `other` is left as it is.
@@ -153,10 +146,9 @@ class SelectivityCounts:
         for label in other._index:
             self._index.setdefault(label, len(self._index))
         self._grow(len(self._index), max(width, other_width))
-        rows = [self._index[label] for label in other._index]
-        if rows:
-            self._active[rows] += other._active
-            self._totals[rows] += other._totals
+        for label, active, total in zip(other._index, other._active, other._totals, strict=True):
+            self._active[self._index[label]] += active
+            self._totals[self._index[label]] += total
         self.n_missing += other.n_missing
         return self
 
@@ -190,29 +182,43 @@ class SelectivityCounts:
             raise InputError(f"labels must have at least two values, got {list(self._index)}")
         labels = sorted_classes(list(self._index))
         order = [self._index[label] for label in labels.tolist()]
-        active, totals = self._active[order].T, self._totals[order]
-        return Selectivity(formula(active, totals), labels, kind, totals)
+        sorted_already = order == list(range(len(order)))
+        active = self._active if sorted_already else self._active[order]
+        totals = self._totals[order]
+        return Selectivity(formula(active, totals).T, labels, kind, totals)
 
     def __repr__(self) -> str:
         n_labels, n_components = self._active.shape
         return f"SelectivityCounts(n_components={n_components}, n_labels={n_labels})"
 
 
+# Both formulas go label by label: a row of counts stays in cache from its first use to its last,
+# where whole arrays would make four temporaries of the result's size.
+
+
 def _average(
     active: npt.NDArray[np.int64], totals: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    elsewhere = active.sum(axis=1, keepdims=True) - active
-    return np.asarray(active / totals - elsewhere / (totals.sum() - totals))
+    values = np.empty(active.shape)
+    everywhere, n_samples = active.sum(axis=0), totals.sum()
+    for row, total, out in zip(active, totals, values, strict=True):
+        np.subtract(row / total, (everywhere - row) / (n_samples - total), out=out)
+    return values
 
 
 def _maximum(
     active: npt.NDArray[np.int64], totals: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    share: npt.NDArray[np.float64] = active / totals
-    second, first = np.partition(share, -2, axis=1)[:, -2:].T[:, :, None]
-    # The best other label is the best one, except for the best label itself.
-    best_other = np.where(np.arange(share.shape[1]) == share.argmax(axis=1)[:, None], second, first)
-    return np.asarray(share - best_other)
+    share: npt.NDArray[np.float64] = active / totals[:, None]
+    first, second = np.full((2, share.shape[1]), -np.inf)
+    for row in share:
+        np.maximum(second, np.minimum(first, row), out=second)
+        np.maximum(first, row, out=first)
+    for row in share:
+        # The best other label is the best one, except for the best label itself; where two labels
+        # share that place, the second is as good.
+        row -= np.where(row < first, first, second)
+    return share
 
 
 def selectivity(Z: Any, labels: npt.ArrayLike, kind: Kind = "average") -> Selectivity:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from icfl._validation import check_number
 from icfl.exceptions import InputError
-from icfl.metrics._inputs import active_blocks
+from icfl.metrics._inputs import count_active
 
 
 class ActivityStats:
@@ -41,13 +42,9 @@ class ActivityStats:
     def update(self, Z: Any) -> ActivityStats:
         """Add the rows of codes Z, (n_samples, n_components), sparse or dense; return self."""
         added = ActivityStats()
-        for rows, pattern in active_blocks(Z):
-            added._add(np.bincount(pattern.indices, minlength=pattern.shape[1]), rows)
+        added.counts = count_active(Z)[0]
+        added.n_samples = Z.shape[0] if sparse.issparse(Z) else len(Z)
         return self.merge(added)
-
-    def _add(self, counts: npt.NDArray[np.intp], rows: slice) -> None:
-        self.counts = counts + self.counts if self.counts.size else counts.astype(np.int64)
-        self.n_samples += rows.stop - rows.start
 
     def merge(self, other: ActivityStats) -> ActivityStats:
         """Add everything `other` has seen; `other` is left as it is.

@@ -4,9 +4,10 @@ For rows x_1 ... x_n with mean m and y_i = x_i - m, `Moments` keeps
 
     n,  m,  S = sum y_i y_i^T,  t = sum |y_i|^2 y_i,  q = sum |y_i|^4.
 
-Blocks of rows are centred on their own mean, and two sets are joined with the exact update of Chan,
-Golub and LeVeque (1983), carried on to t and q. S and q are all that the shrinkage intensity of
-Ledoit and Wolf (2004) asks of the data; t is what makes q mergeable.
+They are made by the compiled module, in float64. Blocks of rows are centred on their own mean, and
+two sets are joined with the exact update of Chan, Golub and LeVeque (1983), carried on to t and q.
+S and q are all that the shrinkage intensity of Ledoit and Wolf (2004) asks of the data; t is what
+makes q mergeable.
 
 The mean is held as `origin` + `offset`, where `origin` is the first row seen. A difference of two
 nearby floats is exact, so a constant column has a variance of exactly zero whatever its value, and
@@ -23,20 +24,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl._validation import CHUNK_ROWS, Floats
+from icfl import _core
+from icfl._validation import CHUNK_ROWS, Floats, is_native, native_floats
 from icfl.exceptions import InputError
 
 __all__ = ["Doubles", "Moments", "accumulate", "empty_output", "finite_block", "pool", "row_blocks"]
 
 Doubles: TypeAlias = NDArray[np.float64]
 
-# 4,194,304 float64 are 32 MiB: a block and its scratch stay far below one dictionary, and at 1,024
-# features (4,096 rows) the symmetric product already runs at its full speed.
+# 4,194,304 float64 are 32 MiB: a block and its scratch stay far below one dictionary.
 _BLOCK_VALUES = 2**22
 _MIN_BLOCK_ROWS = 256
 
@@ -72,20 +73,6 @@ class Moments:
         zeros = np.zeros(n_features)
         scatter = np.zeros((n_features, n_features))
         return cls(0, zeros, zeros.copy(), scatter, zeros.copy(), 0.0)
-
-    @classmethod
-    def of_block(cls, block: NDArray[Any], origin: Doubles | None = None) -> Moments:
-        """Return the moments of `block`, (n_rows >= 1, n_features), by way of a float64 copy."""
-        rows = np.array(block, dtype=np.float64, order="C")
-        origin = rows[0].copy() if origin is None else origin
-        with np.errstate(over="ignore", invalid="ignore"):
-            rows -= origin
-            offset = rows.mean(axis=0)
-            rows -= offset
-            squares = np.einsum("ij,ij->i", rows, rows)
-            # NumPy sends A.T @ A to BLAS syrk: half the work, and exactly symmetric.
-            scatter, third, fourth = rows.T @ rows, squares @ rows, float(squares @ squares)
-        return cls(len(rows), origin, offset, scatter, third, fourth)
 
     @property
     def n_features(self) -> int:
@@ -175,17 +162,25 @@ def accumulate(X: NDArray[Any], rows: NDArray[np.intp] | None) -> Moments:
     InputError
         If a row holds NaN, infinity, or values whose fourth power leaves float64.
     """
-    total = Moments.empty(X.shape[1])
     n_rows = X.shape[0] if rows is None else len(rows)
-    for place in row_blocks(n_rows, X.shape[1]):
-        block = X[place] if rows is None else X[rows[place]]
-        moments = Moments.of_block(block, total.origin if total.count else None)
-        if not np.isfinite(moments.fourth):
-            # NaN and infinity reach every moment; the cheap test stands for a scan of the block.
-            first = np.arange(place.start, place.stop) if rows is None else rows[place]
-            raise _not_finite(block, first)
-        total.merge(moments)
-    return total
+    if n_rows == 0:
+        return Moments.empty(X.shape[1])
+    sums = _core.MomentSums(X.shape[1])
+    try:
+        if is_native(X):
+            numbers = None if rows is None else rows.astype(np.int64, copy=False)
+            sums.add(cast("Floats", X), numbers, None)
+        else:
+            for start in range(0, n_rows, sums.block_rows):
+                place = slice(start, min(start + sums.block_rows, n_rows))
+                sums.add(native_floats(_block(X, rows, place)), None, None)
+    except ValueError as error:
+        raise _not_finite(X, rows, n_rows) from error
+    return Moments(n_rows, *sums.arrays())
+
+
+def _block(X: NDArray[Any], rows: NDArray[np.intp] | None, place: slice) -> NDArray[Any]:
+    return X[place] if rows is None else X[rows[place]]
 
 
 def row_blocks(n_rows: int, n_features: int) -> Iterator[slice]:
@@ -199,7 +194,7 @@ def finite_block(X: NDArray[Any], place: slice) -> Doubles:
     """Return rows `place` of `X` as a new float64 array, or raise InputError if not finite."""
     block = np.array(X[place], dtype=np.float64, order="C")
     if not np.isfinite(block).all():
-        raise _not_finite(block, np.arange(place.start, place.stop))
+        raise _not_finite(X, np.arange(place.start, place.stop), len(block))
     return block
 
 
@@ -210,12 +205,16 @@ def empty_output(rows: NDArray[Any], width: int) -> Floats:
     return np.empty((len(rows), width), dtype=np.float32)
 
 
-def _not_finite(block: NDArray[Any], numbers: NDArray[np.intp]) -> InputError:
-    bad = np.argwhere(~np.isfinite(block))
-    if len(bad) == 0:
-        return InputError("X contains values too large for float64 statistics (beyond 1e75)")
-    row, column = bad[0]
-    kind = "NaN" if np.isnan(block[row, column]) else "infinity"
-    return InputError(
-        f"X contains NaN or infinity (inf): first {kind} in row {numbers[row]}, column {column}"
-    )
+def _not_finite(X: NDArray[Any], rows: NDArray[np.intp] | None, n_rows: int) -> InputError:
+    """Say which is the first value among the given rows that is not finite."""
+    for place in row_blocks(n_rows, X.shape[1]):
+        block = _block(X, rows, place)
+        bad = np.argwhere(~np.isfinite(block))
+        if len(bad):
+            row, column = bad[0]
+            kind = "NaN" if np.isnan(block[row, column]) else "infinity"
+            number = place.start + row if rows is None else rows[place.start + row]
+            return InputError(
+                f"X contains NaN or infinity (inf): first {kind} in row {number}, column {column}"
+            )
+    return InputError("X contains values too large for float64 statistics (beyond 1e75)")

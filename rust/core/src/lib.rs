@@ -1,9 +1,9 @@
 //! Numerics of icfl, without Python, files, clocks or printing.
 //!
 //! Data flows from [`rows`] (inputs of any layout, packed tile by tile) through [`encode`] (pursuit over a
-//! [`dictionary`]) into [`codes`] (compressed rows), from which [`update`] moves the dictionary. `screen`
-//! finds the few atoms that matter with cheap products; inner loops live in [`kernels`], the only module
-//! with `unsafe`; [`team`] spreads fixed blocks over threads.
+//! [`dictionary`]) into [`codes`] (compressed rows), from which [`update`] moves the dictionary; `screen`
+//! finds the few atoms that matter with cheap products; [`statistics`] counts. Inner loops live in
+//! [`kernels`], the only module with `unsafe`; [`team`] spreads fixed blocks over threads.
 
 #![deny(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod error;
 pub mod kernels;
 pub mod rows;
 mod screen;
+pub mod statistics;
 pub mod team;
 pub mod top;
 pub mod update;

@@ -6,6 +6,7 @@ mod convert;
 mod dictionary;
 mod functions;
 mod run;
+mod statistics;
 mod updates;
 
 #[pyo3::pymodule]
@@ -14,6 +15,8 @@ mod _core {
     use super::dictionary::PyDictionary;
     #[pymodule_export]
     use super::functions::{coherent_atoms, decode, prepare_rows, simd_level, simd_levels};
+    #[pymodule_export]
+    use super::statistics::{PyMomentSums, count_active};
     #[pymodule_export]
     use super::updates::{PyAdamUpdate, PyOnlineUpdate};
 

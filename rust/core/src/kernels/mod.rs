@@ -10,6 +10,8 @@
 
 mod generic;
 mod integers;
+mod outer;
+mod prefetch;
 mod product;
 mod scalar;
 mod vector;
@@ -22,6 +24,8 @@ mod avx512;
 mod vnni;
 
 pub use integers::{Finish, row_stride};
+pub use outer::STRIP;
+pub use prefetch::prefetch;
 pub use product::{matmul, matmul_transposed};
 
 use crate::top::Top;

@@ -1,0 +1,10 @@
+//! What codes and inputs say in the whole: counts of active features by label, moments of rows.
+
+mod active;
+mod label_counts;
+mod moments;
+mod scatter;
+
+pub use active::{ActiveRows, DenseRows, Index, SparseRows, Value};
+pub use label_counts::count_by_label;
+pub use moments::{BLOCK_ROWS, MomentSums, Moments};

@@ -1,0 +1,148 @@
+//! Statistics of codes and inputs.
+
+use crate::convert::{Inputs, simd, value_error};
+use crate::run::run;
+use icfl_core::rows::Rows;
+use icfl_core::statistics::{
+    self, ActiveRows, DenseRows, Index, MomentSums, SparseRows, Value, count_by_label,
+};
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray2,
+    PyUntypedArrayMethods,
+};
+use pyo3::prelude::*;
+
+#[derive(FromPyObject)]
+pub(crate) enum Indices<'py> {
+    #[pyo3(transparent)]
+    I32(PyReadonlyArray1<'py, i32>),
+    #[pyo3(transparent)]
+    I64(PyReadonlyArray1<'py, i64>),
+}
+
+#[derive(FromPyObject)]
+pub(crate) enum Values<'py> {
+    #[pyo3(transparent)]
+    F32(PyReadonlyArray1<'py, f32>),
+    #[pyo3(transparent)]
+    F64(PyReadonlyArray1<'py, f64>),
+}
+
+/// Codes: a dense array, or (indptr, indices, data).
+#[derive(FromPyObject)]
+pub(crate) enum AnyCodes<'py> {
+    #[pyo3(transparent)]
+    Sparse((PyReadonlyArray1<'py, i64>, Indices<'py>, Values<'py>)),
+    #[pyo3(transparent)]
+    Dense(Inputs<'py>),
+}
+
+/// Adds to counts, (n_labels, n_components) int64, how often each component is active under each label.
+#[pyfunction]
+#[pyo3(signature = (Z, labels, counts, n_jobs))]
+#[allow(non_snake_case)] // the field's name for codes
+pub(crate) fn count_active(
+    py: Python<'_>,
+    Z: AnyCodes<'_>,
+    labels: PyReadonlyArray1<'_, i64>,
+    mut counts: PyReadwriteArray2<'_, i64>,
+    n_jobs: Option<usize>,
+) -> PyResult<()> {
+    let width = counts.shape()[1];
+    let (labels, counts) = (labels.as_slice()?, counts.as_slice_mut()?);
+    match &Z {
+        AnyCodes::Dense(rows) => match rows.rows() {
+            Rows::F32(rows) => count(py, &DenseRows(rows), labels, counts, n_jobs),
+            Rows::F64(rows) => count(py, &DenseRows(rows), labels, counts, n_jobs),
+        },
+        AnyCodes::Sparse((starts, indices, values)) => {
+            let starts = starts.as_slice()?;
+            match (indices, values) {
+                (Indices::I32(i), Values::F32(v)) => {
+                    count(py, &sparse(starts, i, v, width)?, labels, counts, n_jobs)
+                }
+                (Indices::I32(i), Values::F64(v)) => {
+                    count(py, &sparse(starts, i, v, width)?, labels, counts, n_jobs)
+                }
+                (Indices::I64(i), Values::F32(v)) => {
+                    count(py, &sparse(starts, i, v, width)?, labels, counts, n_jobs)
+                }
+                (Indices::I64(i), Values::F64(v)) => {
+                    count(py, &sparse(starts, i, v, width)?, labels, counts, n_jobs)
+                }
+            }
+        }
+    }
+}
+
+fn sparse<'a, I: Index + numpy::Element, V: Value + numpy::Element>(
+    starts: &'a [i64],
+    indices: &'a PyReadonlyArray1<'_, I>,
+    values: &'a PyReadonlyArray1<'_, V>,
+    width: usize,
+) -> PyResult<SparseRows<'a, I, V>> {
+    SparseRows::new(starts, indices.as_slice()?, values.as_slice()?, width).map_err(value_error)
+}
+
+fn count<R: ActiveRows>(
+    py: Python<'_>,
+    rows: &R,
+    labels: &[i64],
+    counts: &mut [i64],
+    n_jobs: Option<usize>,
+) -> PyResult<()> {
+    run(py, n_jobs, |team| count_by_label(rows, labels, counts, team))
+}
+
+/// (origin, offset, scatter, third, fourth).
+type MomentArrays<'py> = (
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray2<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    f64,
+);
+
+/// Moments of a stream of rows.
+#[pyclass(name = "MomentSums", module = "icfl._core")]
+pub(crate) struct PyMomentSums {
+    sums: MomentSums,
+    width: usize,
+}
+
+#[pymethods]
+#[allow(non_snake_case)] // the field's name for inputs
+impl PyMomentSums {
+    /// Pieces of a stream with multiples of this many rows give the same bits as the whole.
+    #[getter]
+    fn block_rows(&self) -> usize {
+        statistics::BLOCK_ROWS
+    }
+
+    #[new]
+    fn new(n_features: usize) -> PyMomentSums {
+        PyMomentSums { sums: MomentSums::new(n_features), width: n_features }
+    }
+
+    /// Adds the rows with the given numbers, or all; after an error the sums are of no use.
+    #[pyo3(signature = (X, rows, n_jobs))]
+    fn add<'py>(
+        &mut self,
+        py: Python<'py>,
+        X: Inputs<'py>,
+        rows: Option<PyReadonlyArray1<'py, i64>>,
+        n_jobs: Option<usize>,
+    ) -> PyResult<()> {
+        let (view, simd) = (X.rows(), simd()?);
+        let chosen = rows.as_ref().map(|rows| rows.as_slice()).transpose()?;
+        run(py, n_jobs, |team| self.sums.add(view, chosen, simd, team))
+    }
+
+    /// (origin, offset, scatter, third, fourth).
+    fn arrays<'py>(&self, py: Python<'py>) -> PyResult<MomentArrays<'py>> {
+        let found = self.sums.finish();
+        let scatter = found.scatter.into_pyarray(py).reshape([self.width, self.width])?;
+        let (origin, offset) = (found.origin.into_pyarray(py), found.offset.into_pyarray(py));
+        Ok((origin, offset, scatter, found.third.into_pyarray(py), found.fourth))
+    }
+}
