@@ -1,0 +1,192 @@
+"""The pictures of docs/performance.md: throughput along each size, and what limits it.
+
+Colours are those of Okabe and Ito; every line also has its own marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from speed.limits import OUTSIDE, Limited, telling
+from speed.peaks import Peaks
+from speed.sweeps import WORKS, Point, Setting
+
+__all__ = ["draw_curves", "draw_limits", "draw_roofline"]
+
+AXES = {
+    "M": "atoms M",
+    "d": "features d",
+    "nonzeros": "non-zeros asked for",
+    "n": "samples in a call n",
+    "threads": "threads",
+}
+LOOK = {
+    "topk": ("#0072b2", "o"),
+    "icfl": ("#d55e00", "s"),
+    "icfl_call": ("#e69f00", "D"),
+    "omp": ("#009e73", "^"),
+}
+SHADES = {
+    "product": "#0072b2",
+    "making Gram": "#56b4e9",
+    "Gram rows": "#d55e00",
+    "atoms": "#e69f00",
+    "scores": "#009e73",
+    OUTSIDE: "#d9d9d9",
+}
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+}
+
+
+def draw_curves(path: Path, points: Sequence[Point], base: Setting) -> None:
+    """Draw samples per second, one panel a sweep, with the range of the repetitions."""
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    panels = figure.subplots(2, 3, sharey=True).ravel()
+    for axes, (sweep, label) in zip(panels, AXES.items(), strict=False):
+        here = [p for p in points if p.sweep == sweep]
+        for work in WORKS:
+            _draw_line(axes, work, sweep, [p for p in here if p.work == work])
+        values = sorted({getattr(p.at, sweep) for p in here})
+        _log_axes(axes, values, getattr(base, sweep), label)
+    panels[0].set_ylabel("samples / s")
+    panels[3].set_ylabel("samples / s")
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[5].axis("off")
+    panels[5].legend(handles, labels, loc="upper left", title="Encoder", alignment="left")
+    panels[5].text(
+        0.0,
+        0.3,
+        f"Where it is not varied:\nd = {base.d:,}, M = {base.M:,},\n"
+        f"{base.nonzeros} non-zeros (ICFL: rounds of 5),\n{base.threads} threads (dotted lines).",
+        transform=panels[5].transAxes,
+        va="top",
+        color="#444444",
+    )
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _draw_line(axes: Any, work: str, sweep: str, points: Sequence[Point]) -> None:
+    if not points:
+        return
+    colour, marker = LOOK[work]
+    at = [getattr(p.at, sweep) for p in points]
+    low, middle, high = zip(*(p.rates for p in points), strict=True)
+    axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(at, middle, color=colour, marker=marker, label=WORKS[work].title)
+
+
+def _log_axes(axes: Any, values: Sequence[int], base: int | None, label: str) -> None:
+    axes.set(xscale="log", yscale="log", title=f"Against {label}", xlabel=label)
+    axes.set_xticks(values, [_short(v) for v in values])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(10))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _short(y)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_tick_params(labelleft=True)
+    axes.grid(visible=True, which="major")
+    if base is not None:
+        axes.axvline(base, color="#888888", linewidth=1, linestyle=":")
+
+
+def draw_roofline(path: Path, limited: Sequence[Limited], peaks: Peaks) -> None:
+    """Draw operations per second over operations per byte read, under the roofs of the machine."""
+    figure = Figure(figsize=(7.6, 5), layout="constrained")
+    axes = figure.subplots()
+    intensity = np.geomspace(0.25, 4096, 200)
+    for size, style in ((1 << 20, ":"), (1 << 24, "--"), (1 << 29, "-")):
+        bandwidth = peaks.bandwidth(size)
+        roof = np.minimum(bandwidth * intensity, peaks.product) / 1e9
+        axes.plot(intensity, roof, color="#444444", linestyle=style, linewidth=1.2)
+        axes.annotate(
+            f"read from {size >> 20} MiB: {bandwidth / 1e9:.0f} GB/s",
+            (intensity[0], roof[0]),
+            xytext=(6, 2),
+            textcoords="offset points",
+            rotation=0,
+            fontsize=7.5,
+            color="#444444",
+        )
+    axes.annotate(
+        f"float32 product: {peaks.product / 1e9:.0f} GFLOP/s",
+        (intensity[-1], peaks.product / 1e9),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7.5,
+        color="#444444",
+    )
+    for work in WORKS:
+        mine = [one for one in limited if one.point.work == work and one.point.sweep == "M"]
+        if mine:
+            colour, marker = LOOK[work]
+            x, y = [one.intensity for one in mine], [one.operations_rate / 1e9 for one in mine]
+            axes.plot(x, y, color=colour, marker=marker, linewidth=0.8, label=WORKS[work].title)
+            for one, at in zip((mine[0], mine[-1]), ((x[0], y[0]), (x[-1], y[-1])), strict=True):
+                axes.annotate(
+                    _short(one.point.at.M),
+                    at,
+                    xytext=(5, -9),
+                    textcoords="offset points",
+                    fontsize=7,
+                    color=colour,
+                )
+    axes.set(xscale="log", yscale="log", xlim=(0.25, 4096))
+    axes.set_xlabel("operations / byte read from the dictionary and its Gram matrix")
+    axes.set_ylabel("10⁹ operations / s")
+    axes.set_title("Roofline, numbers at the ends: atoms M")
+    axes.grid(visible=True, which="major")
+    axes.legend(loc="lower right")
+    figure.savefig(path, metadata={"Software": None})
+
+
+def draw_limits(path: Path, limited: Sequence[Limited], base: Setting) -> None:
+    """Draw what each phase takes at least, as shares of the time that was measured."""
+    limited = telling(limited, base)
+    figure = Figure(figsize=(9, 0.8 + 0.34 * len(limited)), layout="constrained")
+    axes = figure.subplots()
+    names = [one.title for one in limited]
+    left = np.zeros(len(limited))
+    for phase, shade in SHADES.items():
+        share = np.array([one.shares.get(phase, 0.0) for one in limited])
+        axes.barh(names, share, left=left, color=shade, label=phase, height=0.7)
+        for at, (begin, width) in enumerate(zip(left, share, strict=True)):
+            if width >= 0.06:
+                colour = "#222222" if phase in (OUTSIDE, "making Gram") else "white"
+                axes.text(begin + width / 2, at, f"{width:.0%}", ha="center", va="center",
+                          fontsize=7.5, color=colour)  # fmt: skip
+        left += share
+    axes.axvline(1, color="#222222", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(1.0, left.max()) * 1.01)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
+    axes.set_xlabel("least time of each phase, by the model, as a share of the time measured")
+    axes.tick_params(axis="y", length=0)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(SHADES), fontsize=8)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _short(value: float) -> str:
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
