@@ -63,9 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
                 flush=True,
             )
     verdict = "within" if worst <= budget else "ABOVE"
-    print(
-        f"At most {worst / GIB:.2f} GiB beyond the inputs: {verdict} the {options.budget:g} allowed"
-    )
+    print(f"At most {worst / GIB:.2f} GiB beyond the inputs, {verdict} {options.budget:g} GiB")
     return int(worst > budget)
 
 

@@ -40,6 +40,7 @@ SHADES = {
     "scores": "#009e73",
     OUTSIDE: "#d9d9d9",
 }
+PALE = (OUTSIDE, "making Gram", "atoms")  # shades on which white could not be read
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -162,27 +163,48 @@ def draw_roofline(path: Path, limited: Sequence[Limited], peaks: Peaks) -> None:
 def draw_limits(path: Path, limited: Sequence[Limited], base: Setting) -> None:
     """Draw what each phase takes at least, as shares of the time that was measured."""
     limited = telling(limited, base)
-    figure = Figure(figsize=(9, 0.8 + 0.34 * len(limited)), layout="constrained")
+    places, headings = _bar_places(limited)
+    figure = Figure(figsize=(9.5, 1.2 + 0.27 * (max(places, default=0) + 1)), layout="constrained")
     axes = figure.subplots()
-    names = [one.title for one in limited]
     left = np.zeros(len(limited))
     for phase, shade in SHADES.items():
         share = np.array([one.shares.get(phase, 0.0) for one in limited])
-        axes.barh(names, share, left=left, color=shade, label=phase, height=0.7)
-        for at, (begin, width) in enumerate(zip(left, share, strict=True)):
-            if width >= 0.06:
-                colour = "#222222" if phase in (OUTSIDE, "making Gram") else "white"
-                axes.text(begin + width / 2, at, f"{width:.0%}", ha="center", va="center",
-                          fontsize=7.5, color=colour)  # fmt: skip
+        axes.barh(places, share, left=left, color=shade, label=phase, height=0.8)
+        for place, begin, width in zip(places, left, share, strict=True):
+            if width >= 0.05:
+                _share(axes, begin + width / 2, place, width, dark=phase in PALE)
         left += share
+    for work, place in headings.items():
+        axes.text(0, place, WORKS[work].title, va="center", fontweight="bold")
     axes.axvline(1, color="#222222", linewidth=1)
-    axes.invert_yaxis()
-    axes.set_xlim(0, max(1.0, left.max()) * 1.01)
+    axes.set_yticks(places, [one.sizes for one in limited])
+    axes.set_ylim(max(places, default=0) + 0.6, -0.6)
+    axes.set_xlim(0, max(1.0, left.max(initial=0.0)) * 1.01)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
     axes.set_xlabel("least time of each phase, by the model, as a share of the time measured")
     axes.tick_params(axis="y", length=0)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(SHADES), fontsize=8)
+    axes.spines["left"].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=len(SHADES))
     figure.savefig(path, metadata={"Software": None})
+
+
+def _bar_places(limited: Sequence[Limited]) -> tuple[list[float], dict[str, float]]:
+    """Return where bars are, from the top, and above each group of them the name of its encoder."""
+    places: list[float] = []
+    headings: dict[str, float] = {}
+    row = 0.0
+    for one in limited:
+        if one.point.work not in headings:
+            headings[one.point.work] = row + (0.3 if headings else 0.0)
+            row = headings[one.point.work] + 1
+        places.append(row)
+        row += 1
+    return places, headings
+
+
+def _share(axes: Any, x: float, y: float, share: float, *, dark: bool) -> None:
+    colour = "#222222" if dark else "white"
+    axes.text(x, y, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=colour)
 
 
 def _short(value: float) -> str:

@@ -56,11 +56,10 @@ class Limited:
         return self.cost.all_operations / self.seconds
 
     @property
-    def title(self) -> str:
-        """Work and place, for a reader."""
+    def sizes(self) -> str:
+        """Where it is, for a reader."""
         at = self.point.at
-        sizes = f"M = {at.M:,}, d = {at.d:,}, n = {self.point.shape.n:,}"
-        return f"{WORKS[self.point.work].title}: {sizes}"
+        return f"M = {at.M:,}, d = {at.d:,}, n = {self.point.shape.n:,}"
 
 
 def limit(points: Iterable[Point], peaks: Mapping[int, Peaks]) -> list[Limited]:
@@ -83,7 +82,7 @@ def telling(limited: Sequence[Limited], base: Setting) -> list[Limited]:
     return [
         one
         for work in WORKS
-        for sweep, value in places
+        for sweep, value in dict.fromkeys(places)
         for one in limited
         if one.point.work == work
         and one.point.sweep == sweep
