@@ -147,14 +147,24 @@ def test_points_have_the_peaks_of_the_threads_that_find_work():
     assert [threads(n) for n in (1, 16, 17, 1000)] == [1, 1, 2, 2]
 
 
-def test_points_that_take_too_long_are_left_out(monkeypatch):
-    """A clock on which every sample takes a second: 64 of them are more than the plan allows."""
+def test_calls_that_take_too_long_are_left_out(monkeypatch):
+    """A clock on which every sample takes a second: 16 and more are longer than the plan allows."""
     from speed import sweeps
 
     monkeypatch.setattr(sweeps, "_time", lambda encode, X: float(len(X)))
     plan = replace(sweeps.quick(1), most_seconds=10.0, sweeps={"n": (1, 8, 16, 64)})
     found = [(p.work, p.shape.n) for p in sweeps.measure(plan, lambda line: None)]
     assert found == [(work, n) for n in (1, 8) for work in sweeps.WORKS]
+
+
+def test_a_run_has_as_many_samples_as_fill_it(monkeypatch):
+    """On this clock 16 samples take 26 ms: 39 would fill 64 ms, and the power of two is 32."""
+    from speed import sweeps
+
+    monkeypatch.setattr(sweeps, "_time", lambda encode, X: 0.01 + 0.001 * len(X))
+    plan = replace(sweeps.quick(1), run_seconds=0.064, most_samples=4096, sweeps={"M": (128,)})
+    found = {p.work: p.shape.n for p in sweeps.measure(plan, lambda line: None)}
+    assert found == {"topk": 32, "icfl": 32, "icfl_call": 4096, "omp": 32}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs wait4")

@@ -41,6 +41,7 @@ SHADES = {
     OUTSIDE: "#d9d9d9",
 }
 PALE = (OUTSIDE, "making Gram", "atoms")  # shades on which white could not be read
+ALIKE = 0.15  # roofs that differ by less would be drawn on one another
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -98,7 +99,7 @@ def _draw_line(axes: Any, work: str, sweep: str, points: Sequence[Point]) -> Non
 
 def _log_axes(axes: Any, values: Sequence[int], base: int | None, label: str) -> None:
     axes.set(xscale="log", yscale="log", title=f"Against {label}", xlabel=label)
-    axes.set_xticks(values, [_short(v) for v in values])
+    axes.set_xticks(values, [_binary(v) for v in values])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(10))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _short(y)))
@@ -111,53 +112,69 @@ def _log_axes(axes: Any, values: Sequence[int], base: int | None, label: str) ->
 
 def draw_roofline(path: Path, limited: Sequence[Limited], peaks: Peaks) -> None:
     """Draw operations per second over operations per byte read, under the roofs of the machine."""
-    figure = Figure(figsize=(7.6, 5), layout="constrained")
+    limited = [one for one in limited if one.point.sweep == "M"]
+    figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    intensity = np.geomspace(0.25, 4096, 200)
-    for size, style in ((1 << 20, ":"), (1 << 24, "--"), (1 << 29, "-")):
-        bandwidth = peaks.bandwidth(size)
-        roof = np.minimum(bandwidth * intensity, peaks.product) / 1e9
-        axes.plot(intensity, roof, color="#444444", linestyle=style, linewidth=1.2)
-        axes.annotate(
-            f"read from {size >> 20} MiB: {bandwidth / 1e9:.0f} GB/s",
-            (intensity[0], roof[0]),
-            xytext=(6, 2),
-            textcoords="offset points",
-            rotation=0,
-            fontsize=7.5,
-            color="#444444",
-        )
-    axes.annotate(
-        f"float32 product: {peaks.product / 1e9:.0f} GFLOP/s",
-        (intensity[-1], peaks.product / 1e9),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=7.5,
-        color="#444444",
-    )
+    axes.set(xscale="log", yscale="log")
+    axes.set_xlim(0.1, 4 * max(one.intensity for one in limited))
+    lowest = min(one.operations_rate for one in limited)
+    axes.set_ylim(lowest / 4e9, 4 * max(peaks.product, lowest) / 1e9)
+    _draw_roofs(axes, peaks)
     for work in WORKS:
-        mine = [one for one in limited if one.point.work == work and one.point.sweep == "M"]
-        if mine:
-            colour, marker = LOOK[work]
-            x, y = [one.intensity for one in mine], [one.operations_rate / 1e9 for one in mine]
-            axes.plot(x, y, color=colour, marker=marker, linewidth=0.8, label=WORKS[work].title)
-            for one, at in zip((mine[0], mine[-1]), ((x[0], y[0]), (x[-1], y[-1])), strict=True):
-                axes.annotate(
-                    _short(one.point.at.M),
-                    at,
-                    xytext=(5, -9),
-                    textcoords="offset points",
-                    fontsize=7,
-                    color=colour,
-                )
-    axes.set(xscale="log", yscale="log", xlim=(0.25, 4096))
-    axes.set_xlabel("operations / byte read from the dictionary and its Gram matrix")
+        _draw_under_roofs(axes, work, [one for one in limited if one.point.work == work])
+    axes.yaxis.set_major_locator(LogLocator(10))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _short(y)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
+    axes.set_xlabel("operations per byte read from the dictionary and its Gram matrix")
     axes.set_ylabel("10⁹ operations / s")
-    axes.set_title("Roofline, numbers at the ends: atoms M")
+    axes.set_title("Roofline along M; the ends of each line are named")
     axes.grid(visible=True, which="major")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=len(WORKS))
     figure.savefig(path, metadata={"Software": None})
+
+
+def _draw_roofs(axes: Any, peaks: Peaks) -> None:
+    """Draw the roofs: bandwidth by the size of what is read, where it differs, and the product."""
+    left, right = axes.get_xlim()
+    look = {"fontsize": 7.5, "color": "#444444", "va": "bottom"}
+    drawn: list[float] = []
+    for size, style in ((1, ":"), (16, "--"), (512, "-")):
+        bandwidth = peaks.bandwidth(size << 20)
+        if any(abs(bandwidth / other - 1) < ALIKE for other in drawn):
+            continue
+        drawn.append(bandwidth)
+        ridge = peaks.product / bandwidth
+        roof = np.array([bandwidth * left, peaks.product, peaks.product]) / 1e9
+        axes.plot([left, ridge, right], roof, color="#444444", linestyle=style, linewidth=1.2)
+        # In the middle of what is seen of the slope: above the first of them, below the others.
+        begin = max(left, axes.get_ylim()[0] * 1e9 / bandwidth)
+        place = (begin * ridge) ** 0.5
+        axes.text(
+            place,
+            bandwidth * place / 1e9,
+            f"{size} MiB read at {bandwidth / 1e9:.0f} GB/s",
+            rotation=45,
+            rotation_mode="anchor",
+            transform_rotates_text=True,
+            ha="center",
+            **look | ({} if len(drawn) == 1 else {"va": "top"}),
+        )
+    roof = f"float32 product {peaks.product / 1e9:.0f} GFLOP/s"
+    axes.text(right * 0.9, peaks.product * 1.05 / 1e9, roof, ha="right", **look)
+
+
+def _draw_under_roofs(axes: Any, work: str, limited: Sequence[Limited]) -> None:
+    if not limited:
+        return
+    colour, marker = LOOK[work]
+    places = [(one.intensity, one.operations_rate / 1e9) for one in limited]
+    look = {"color": colour, "marker": marker, "linewidth": 0.8}
+    axes.plot(*zip(*places, strict=True), label=WORKS[work].title, **look)
+    for one, place in ((limited[0], places[0]), (limited[-1], places[-1])):
+        name = _binary(one.point.at.M)
+        shift = {"xytext": (6, -3), "textcoords": "offset points"}
+        axes.annotate(name, place, fontsize=7.5, color=colour, **shift)
 
 
 def draw_limits(path: Path, limited: Sequence[Limited], base: Setting) -> None:
@@ -212,3 +229,8 @@ def _short(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
+
+
+def _binary(value: int) -> str:
+    """Write powers of two short: 65,536 is 64Ki."""
+    return f"{value >> 10}Ki" if value % 1024 == 0 else f"{value:,}"

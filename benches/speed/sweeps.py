@@ -20,6 +20,7 @@ from speed.roofline import Shape
 __all__ = ["WORKS", "Plan", "Point", "Setting", "Work", "measure", "quick", "standard"]
 
 ATOMS_PER_ROUND = 5
+LEAST = 16
 Encode = Callable[[NDArray[np.float32]], Any]
 
 
@@ -145,19 +146,24 @@ def quick(threads: int) -> Plan:
 
 
 def measure(plan: Plan, told: Callable[[str], None]) -> Iterator[Point]:
-    """Measure every work at every point of every sweep, but for those that would take too long."""
+    """Measure every work at every point of every sweep, but for calls that would take too long."""
     for sweep, values in plan.sweeps.items():
-        slow: set[str] = set()
+        last: dict[str, Point] = {}
         for value in values:
             at = replace(plan.base, **{sweep: value})
             told(f"{sweep} = {value:,}")
             components, X = _data(at.d, at.M, max(values) if sweep == "n" else plan.most_samples)
-            for name in (name for name in WORKS if name not in slow):
-                point = _measure(name, sweep, at, components, X, plan)
-                if point is None:
-                    slow.add(name)
-                else:
-                    yield point
+            for name, work in WORKS.items():
+                if at.n is not None and _too_long(last.get(name), at.n, plan):
+                    continue
+                n, seconds = _measure(work, at, components, X, plan)
+                last[name] = Point(name, sweep, at, work.shape(at, n), seconds)
+                yield last[name]
+
+
+def _too_long(last: Point | None, n: int, plan: Plan) -> bool:
+    """Whether a call on n samples would take too long, going by the last one on fewer."""
+    return last is not None and median(last.seconds) * n / last.shape.n > plan.most_seconds
 
 
 @lru_cache(maxsize=1)  # all of a sweep over n; more would keep gigabytes
@@ -169,33 +175,34 @@ def _data(d: int, M: int, n: int) -> tuple[NDArray[np.float32], NDArray[np.float
 
 
 def _measure(
-    name: str,
-    sweep: str,
+    work: Work,
     at: Setting,
     components: NDArray[np.float32],
     X: NDArray[np.float32],
     plan: Plan,
-) -> Point | None:
-    """Measure one work at one point, or return None if it takes too long."""
-    work = WORKS[name]
+) -> tuple[int, tuple[float, ...]]:
+    """Return how many samples a call had, and the seconds of each repetition."""
     encode = work.make(components, at)
-    pilot = X[: min(32, len(X))]
-    encode(pilot)  # makes what is kept
-    rate = len(pilot) / _time(encode, pilot)
-    n = at.n or _samples(rate, plan)
-    if not work.keeps_gram and at.n is None and gram_fits(at.M):
+    encode(X[:1])  # makes what is kept
+    if at.n is not None:
+        n = at.n
+    elif not work.keeps_gram and gram_fits(at.M):
         n = plan.most_samples  # whoever pays for the Gram matrix in the call has many samples
-    if n / rate > plan.most_seconds * (1 if at.n else 4):
-        return None
+    else:
+        n = _samples(encode, X, plan)
     seconds: list[float] = []
-    while len(seconds) < plan.repetitions and (not seconds or sum(seconds) < 4 * plan.run_seconds):
+    while len(seconds) < plan.repetitions and sum(seconds) < 3 * plan.run_seconds:
         seconds.append(_time(encode, X[:n]))
-    return Point(name, sweep, at, work.shape(at, n), tuple(seconds))
+    return n, tuple(seconds)
 
 
-def _samples(rate: float, plan: Plan) -> int:
-    """Samples that fill a run, a power of two: tiles of 16 samples on every thread at least."""
-    wanted = max(16.0, rate * plan.run_seconds)
+def _samples(encode: Encode, X: NDArray[np.float32], plan: Plan) -> int:
+    """Return samples that fill a run, a power of two: enough for the tiles of a few threads."""
+    n, taken = LEAST, _time(encode, X[:LEAST])
+    while taken < plan.run_seconds / 4 and n < plan.most_samples:
+        n = min(4 * n, plan.most_samples)  # more samples go faster: look again
+        taken = _time(encode, X[:n])
+    wanted = max(float(LEAST), n / taken * plan.run_seconds)
     return int(min(plan.most_samples, 2 ** round(np.log2(wanted))))
 
 
