@@ -113,7 +113,7 @@ def _log_axes(axes: Any, values: Sequence[int], base: int | None, label: str) ->
 def draw_roofline(path: Path, limited: Sequence[Limited], peaks: Peaks) -> None:
     """Draw operations per second over operations per byte read, under the roofs of the machine."""
     limited = [one for one in limited if one.point.sweep == "M"]
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.set(xscale="log", yscale="log")
     axes.set_xlim(0.1, 4 * max(one.intensity for one in limited))
@@ -130,38 +130,33 @@ def draw_roofline(path: Path, limited: Sequence[Limited], peaks: Peaks) -> None:
     axes.set_ylabel("10⁹ operations / s")
     axes.set_title("Roofline along M; the ends of each line are named")
     axes.grid(visible=True, which="major")
-    figure.legend(loc="outside lower center", ncols=len(WORKS))
+    figure.legend(loc="outside right upper")
     figure.savefig(path, metadata={"Software": None})
 
 
 def _draw_roofs(axes: Any, peaks: Peaks) -> None:
     """Draw the roofs: bandwidth by the size of what is read, where it differs, and the product."""
     left, right = axes.get_xlim()
-    look = {"fontsize": 7.5, "color": "#444444", "va": "bottom"}
     drawn: list[float] = []
     for size, style in ((1, ":"), (16, "--"), (512, "-")):
         bandwidth = peaks.bandwidth(size << 20)
         if any(abs(bandwidth / other - 1) < ALIKE for other in drawn):
             continue
         drawn.append(bandwidth)
-        ridge = peaks.product / bandwidth
+        at = [left, peaks.product / bandwidth, right]
         roof = np.array([bandwidth * left, peaks.product, peaks.product]) / 1e9
-        axes.plot([left, ridge, right], roof, color="#444444", linestyle=style, linewidth=1.2)
-        # In the middle of what is seen of the slope: above the first of them, below the others.
-        begin = max(left, axes.get_ylim()[0] * 1e9 / bandwidth)
-        place = (begin * ridge) ** 0.5
-        axes.text(
-            place,
-            bandwidth * place / 1e9,
-            f"{size} MiB read at {bandwidth / 1e9:.0f} GB/s",
-            rotation=45,
-            rotation_mode="anchor",
-            transform_rotates_text=True,
-            ha="center",
-            **look | ({} if len(drawn) == 1 else {"va": "top"}),
-        )
-    roof = f"float32 product {peaks.product / 1e9:.0f} GFLOP/s"
-    axes.text(right * 0.9, peaks.product * 1.05 / 1e9, roof, ha="right", **look)
+        name = f"{size} MiB, read at {bandwidth / 1e9:.0f} GB/s"
+        axes.plot(at, roof, color="#444444", linestyle=style, linewidth=1.2, label=name)
+    roof = f"float32 product, {peaks.product / 1e9:.0f} GFLOP/s"
+    axes.annotate(
+        roof,
+        (right, peaks.product / 1e9),
+        xytext=(-4, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color="#444444",
+    )
 
 
 def _draw_under_roofs(axes: Any, work: str, limited: Sequence[Limited]) -> None:
