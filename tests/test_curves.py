@@ -158,13 +158,13 @@ def test_calls_that_take_too_long_are_left_out(monkeypatch):
 
 
 def test_a_run_has_as_many_samples_as_fill_it(monkeypatch):
-    """On this clock 16 samples take 26 ms: 39 would fill 64 ms, and the power of two is 32."""
+    """On this clock 256 samples take 266 ms: 289 would fill 300, and the power of two is 256."""
     from speed import sweeps
 
     monkeypatch.setattr(sweeps, "_time", lambda encode, X: 0.01 + 0.001 * len(X))
-    plan = replace(sweeps.quick(1), run_seconds=0.064, most_samples=4096, sweeps={"M": (128,)})
+    plan = replace(sweeps.quick(1), run_seconds=0.3, most_samples=4096, sweeps={"M": (128,)})
     found = {p.work: p.shape.n for p in sweeps.measure(plan, lambda line: None)}
-    assert found == {"topk": 32, "icfl": 32, "icfl_call": 4096, "omp": 32}
+    assert found == {"topk": 256, "icfl": 256, "icfl_call": 4096, "omp": 256}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs wait4")

@@ -128,7 +128,8 @@ def draw_roofline(path: Path, limited: Sequence[Limited], peaks: Peaks) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
     axes.set_xlabel("operations per byte read from the dictionary and its Gram matrix")
     axes.set_ylabel("10⁹ operations / s")
-    axes.set_title("Roofline along M; the ends of each line are named")
+    first, last = (end(one.point.at.M for one in limited) for end in (min, max))
+    axes.set_title(f"Roofline along M, from {first:,} (hollow) to {last:,}")
     axes.grid(visible=True, which="major")
     figure.legend(loc="outside right upper")
     figure.savefig(path, metadata={"Software": None})
@@ -166,10 +167,7 @@ def _draw_under_roofs(axes: Any, work: str, limited: Sequence[Limited]) -> None:
     places = [(one.intensity, one.operations_rate / 1e9) for one in limited]
     look = {"color": colour, "marker": marker, "linewidth": 0.8}
     axes.plot(*zip(*places, strict=True), label=WORKS[work].title, **look)
-    for one, place in ((limited[0], places[0]), (limited[-1], places[-1])):
-        name = _binary(one.point.at.M)
-        shift = {"xytext": (6, -3), "textcoords": "offset points"}
-        axes.annotate(name, place, fontsize=7.5, color=colour, **shift)
+    axes.plot(*places[0], color=colour, marker=marker, markerfacecolor="white", markersize=6.5)
 
 
 def draw_limits(path: Path, limited: Sequence[Limited], base: Setting) -> None:

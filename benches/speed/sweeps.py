@@ -20,7 +20,7 @@ from speed.roofline import Shape
 __all__ = ["WORKS", "Plan", "Point", "Setting", "Work", "measure", "quick", "standard"]
 
 ATOMS_PER_ROUND = 5
-LEAST = 16
+LEAST = 64  # tiles for a few threads
 Encode = Callable[[NDArray[np.float32]], Any]
 
 
@@ -197,7 +197,7 @@ def _measure(
 
 
 def _samples(encode: Encode, X: NDArray[np.float32], plan: Plan) -> int:
-    """Return samples that fill a run, a power of two: enough for the tiles of a few threads."""
+    """Return samples that fill a run, a power of two."""
     n, taken = LEAST, _time(encode, X[:LEAST])
     while taken < plan.run_seconds / 4 and n < plan.most_samples:
         n = min(4 * n, plan.most_samples)  # more samples go faster: look again
