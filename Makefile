@@ -21,12 +21,14 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml $
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench lint format clean FORCE
+.PHONY: help demo test bench curves counts lint format clean FORCE
 
 help:
 	@echo 'make demo     what ICFL finds in a real Cell Painting screen: a table, pictures, a model'
 	@echo 'make test     all tests, Rust first, pytest last (ARGS="-k whitening" goes to pytest)'
 	@echo 'make bench    speed beside PyTorch, scikit-learn and SPAMS'
+	@echo 'make curves   throughput along every size, and what limits it'
+	@echo 'make counts   instructions of the Rust kernels, against the record (ARGS=--record makes it anew)'
 	@echo 'make lint     everything that is checked without running the tests'
 	@echo 'make format   format Rust and Python'
 	@echo 'make clean    remove whatever the other targets made, .venv and demo/ included'
@@ -41,6 +43,12 @@ test: $(STAMPS)/extension $(STAMPS)/test $(STAMPS)/torch
 
 bench: $(STAMPS)/extension $(STAMPS)/bench $(STAMPS)/torch
 	$(BIN)/python benches/table.py $(ARGS)
+
+curves: $(STAMPS)/extension
+	$(BIN)/python benches/curves.py $(ARGS)
+
+counts: $(STAMPS)/venv
+	$(BIN)/python benches/instructions.py $(ARGS)
 
 lint: $(STAMPS)/extension $(STAMPS)/lint
 	cargo fmt --all --check

@@ -1,0 +1,81 @@
+//! Dictionary updates and what belongs to them, on codes of the TopK encoder.
+
+use super::data::{alone, dictionary, samples};
+use super::{Case, Setting, Work, work};
+use icfl_core::codes::Codes;
+use icfl_core::dictionary::Dictionary;
+use icfl_core::encode::{Inputs, encode_topk};
+use icfl_core::rows::Rows;
+use icfl_core::update::{Adam, Batch, Online, coherent_pairs, redundant_atoms};
+use ndarray::ArrayView2;
+
+/// Non-zeros of a sample.
+const NON_ZEROS: usize = 32;
+
+pub(super) const CASES: &[Case] = &[
+    ("decode", decode),
+    ("adam_step", adam_step),
+    ("online_accumulate", online_accumulate),
+    ("online_sweep", online_sweep),
+    ("coherent_pairs", coherent),
+    ("redundant_atoms", redundant),
+];
+
+/// A mini-batch and its codes.
+struct Coded {
+    dictionary: Dictionary,
+    x: Vec<f32>,
+    codes: Codes,
+    bias: Vec<f32>,
+}
+
+impl Coded {
+    fn new(s: Setting) -> Coded {
+        let dictionary = dictionary(s);
+        let x = samples(s, dictionary.atoms());
+        let rows = Rows::F32(ArrayView2::from_shape((s.n, s.d), &x).expect("n samples of d features"));
+        let inputs = Inputs::new(rows, None, &dictionary).expect("widths agree");
+        let codes = encode_topk(&inputs, NON_ZEROS, &alone()).expect("values are finite");
+        Coded { dictionary, x, codes, bias: vec![0.0; s.d] }
+    }
+
+    fn batch(&self) -> Batch<'_> {
+        let codes = self.codes.view(self.dictionary.n_components()).expect("codes of this dictionary");
+        Batch::new(&self.x, self.dictionary.n_features(), codes).expect("codes of these samples")
+    }
+}
+
+fn decode(s: Setting) -> Work {
+    let coded = Coded::new(s);
+    work(move || {
+        let codes = coded.codes.view(s.m).expect("codes of this dictionary");
+        codes.decode(coded.dictionary.atoms(), s.d, Some(&coded.bias), s.simd, &alone())
+    })
+}
+
+fn adam_step(s: Setting) -> Work {
+    let (coded, adam) = (Coded::new(s), Adam::new(s.m, s.d, 1e-3, true));
+    work(move || adam.step(&coded.batch(), coded.dictionary.atoms(), &coded.bias, s.simd, &alone()))
+}
+
+fn online_accumulate(s: Setting) -> Work {
+    let (coded, online) = (Coded::new(s), Online::new(s.m, s.d));
+    work(move || online.accumulated(&coded.batch(), 0.99, s.simd, &alone()))
+}
+
+fn online_sweep(s: Setting) -> Work {
+    let coded = Coded::new(s);
+    let seen =
+        Online::new(s.m, s.d).accumulated(&coded.batch(), 1.0, s.simd, &alone()).expect("shapes agree");
+    work(move || seen.sweep(coded.dictionary.atoms(), &coded.bias, true, s.simd, &alone()))
+}
+
+fn coherent(s: Setting) -> Work {
+    let dictionary = dictionary(s);
+    work(move || coherent_pairs(dictionary.atoms(), s.d, 0.9, s.simd, &alone()))
+}
+
+fn redundant(s: Setting) -> Work {
+    let dictionary = dictionary(s);
+    work(move || redundant_atoms(&dictionary, 3, 0.9, &alone()))
+}
