@@ -26,7 +26,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml $
 help:
 	@echo 'make demo     what ICFL finds in a real Cell Painting screen: a table, pictures, a model'
 	@echo 'make test     all tests, Rust first, pytest last (ARGS="-k whitening" goes to pytest)'
-	@echo 'make bench    speed beside PyTorch, scikit-learn and SPAMS'
+	@echo 'make bench    speed and memory beside PyTorch, scikit-learn and SPAMS (ARGS=--full: all of it)'
 	@echo 'make lint     everything that is checked without running the tests'
 	@echo 'make format   format Rust and Python'
 	@echo 'make clean    remove whatever the other targets made, .venv and demo/ included'

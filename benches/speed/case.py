@@ -15,6 +15,7 @@ from typing import Any, Literal
 __all__ = ["OURS", "Case", "Contender", "Row", "Size", "Target", "WrongAnswerError", "require"]
 
 OURS = "icfl"
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "spams": "spams-bin"}  # what to install for an import
 Size = Literal["quick", "standard", "full"]
 Run = Callable[[], Any]
 
@@ -113,7 +114,7 @@ class Contender:
         """Why it cannot run here, or None."""
         if self.package is None or find_spec(self.package) is not None:
             return None
-        return f"missing: {self.package} is not installed"
+        return f"missing: {DISTRIBUTIONS.get(self.package, self.package)}"
 
 
 @dataclass(frozen=True)

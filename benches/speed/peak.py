@@ -3,7 +3,7 @@
 The child makes the inputs, sets a contender up and waits. Its parent notes what it holds by then,
 resets the high-water mark of the kernel (proc(5), ``clear_refs``) and lets it run once; the mark at
 the end, less what was held before, is the memory of the call: of its answer and of whatever it
-needed on the way, however short. What the process took in all is what wait4 reports.
+needed on the way, however short.
 
 Where there is no /proc, the peak of a process that only makes the inputs is subtracted instead.
 """
@@ -15,17 +15,18 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from speed.case import Row, Size
+from speed.case import Row, Run, Size
 
 __all__ = ["INPUTS", "Peak", "measure", "peak_of", "run_alone"]
 
 INPUTS = "inputs"
 RESET_PEAK = "5"
+READY = "ready\n"
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,24 @@ def peak_of(row: Row, contender: str, size: Size) -> Peak | None:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        before = _next_state(process, reset=True)
-        after = _next_state(process, reset=False)
+        held, highest = _when_waiting(process)
+        _, after = _when_waiting(process)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     if process.returncode != 0:
         return None
-    return Peak(round(usage.ru_maxrss * unit / 2**20), max(0, round((after - before) / 1024)))
+    total = max(highest * 1024, usage.ru_maxrss * unit)  # the reset lowers that of wait4 as well
+    return Peak(round(total / 2**20), max(0, round((after - held) / 1024)))
 
 
 def run_alone(row: str, contender: str, size: Size) -> None:
     """Make the inputs of a row and run one contender, or none for `INPUTS`."""
     from speed.rows import ROWS
 
-    case = ROWS[row].build(size)
-    run = next((c.setup() for c in case.contenders if c.name == contender), lambda: None)
+    setups: dict[str, Callable[[], Run]] = {INPUTS: lambda: lambda: None}
+    setups |= {c.name: c.setup for c in ROWS[row].build(size).contenders}
+    run = setups[contender]()
     gc.collect()
     with suppress(OSError, AttributeError):  # what the allocator kept would hide what comes
         ctypes.CDLL(None).malloc_trim(0)
@@ -86,7 +89,7 @@ def run_alone(row: str, contender: str, size: Size) -> None:
 
 
 def _wait_for_parent() -> None:
-    print("ready", flush=True)
+    print(READY, end="", flush=True)
     sys.stdin.readline()
 
 
@@ -94,18 +97,23 @@ def _watchable() -> bool:
     return Path("/proc/self/clear_refs").exists()
 
 
-def _next_state(process: subprocess.Popen[str], *, reset: bool) -> int:
-    """Wait until the child does; return its resident set (or its peak) in KiB; let it go on."""
+def _when_waiting(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """Return what the child holds when it waits next, and its peak, in KiB; then let it go on.
+
+    The peak is reset. Zeros where nothing can be known: it has ended (its exit status tells), or
+    there is no /proc.
+    """
     assert process.stdin is not None
     assert process.stdout is not None
-    if not any(line == "ready\n" for line in iter(process.stdout.readline, "")):
-        return 0  # it has ended; its exit status tells
-    held = _status(process.pid, "VmRSS" if reset else "VmHWM") if _watchable() else 0
-    if reset and _watchable():
+    if not any(line == READY for line in iter(process.stdout.readline, "")):
+        return 0, 0
+    held = highest = 0
+    if _watchable():
+        held, highest = _status(process.pid, "VmRSS"), _status(process.pid, "VmHWM")
         Path(f"/proc/{process.pid}/clear_refs").write_text(RESET_PEAK)
     process.stdin.write("\n")
     process.stdin.flush()
-    return held
+    return held, highest
 
 
 def _status(pid: int, key: str) -> int:

@@ -84,9 +84,9 @@ def _beside_elsewhere(rates: Mapping[str, float]) -> str:
     """The loop is written here as fast as it gets; what others measured of theirs is slower."""
     theirs = f", PyTorch's loop {rates[LOOP]:,.0f}" if LOOP in rates else ""
     return (
-        f"samples per second here: icfl {rates[OURS]:,.0f}{theirs}. A loop that was measured at "
-        f"{ELSEWHERE} on another two-core machine with AVX-512 would be "
-        f"{rates[OURS] / ELSEWHERE:.1f} times slower than ours is here; no target is judged by that"
+        f"samples per second here: icfl {rates[OURS]:,.0f}{theirs}; ours are "
+        f"{rates[OURS] / ELSEWHERE:.1f} times the {ELSEWHERE} of a literal PyTorch loop measured "
+        f"on another two-core machine with AVX-512, by which no target is judged"
     )
 
 

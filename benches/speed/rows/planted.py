@@ -29,18 +29,17 @@ class Race(NamedTuple):
 
 
 SIZES = {
-    "quick": Race(20_480, 16, 32, 0.6, 0.4),
+    "quick": Race(20_480, 16, 32, 0.53, 2.0),
     "standard": Race(204_800, 128, 512, 0.9, 60.0),
     "full": Race(204_800, 128, 512, 0.9, 180.0),
 }
 LITERAL, SAE = "PyTorch literal ICFL, Adam", "PyTorch TopK autoencoder, AuxK"
 
 # 2e-4 / √(M / 2¹⁴), with which the field trains autoencoders, is 1.1e-3 here.
-SAE_GRID = {"learning_rate": (1.1e-3, 3e-3, 1e-2, 3e-2)}
-SAE_SIZES = (256, 1024, 4096)
+SAE_RATES, SAE_SIZES = (3e-2, 1e-2, 3e-3, 1.1e-3), (1024, 256, 4096)
 SAE_NONZERO = 10  # as many as are planted on average; with 16 twice as many steps are needed
-LITERAL_GRID = {"learning_rate": (1e-3, 5e-3, 2e-2, 5e-2), "J": (10,), "L": (1,)}
-LITERAL_SIZES = (1024, 4096)
+LITERAL_RATES, LITERAL_SIZES = (5e-2, 2e-2, 5e-3, 1e-3), (1024, 4096)
+LITERAL_SHAPE = {"J": 10, "L": 1}
 
 
 def build(size: Size) -> Case:
@@ -83,30 +82,17 @@ def build(size: Size) -> Case:
             **options,
         )
 
+    literal = [Setting(n, {"learning_rate": r}) for n, r in product(LITERAL_SIZES, LITERAL_RATES)]
+    sae = [Setting(n, {"learning_rate": r}) for n, r in product(SAE_SIZES, SAE_RATES)]
+    if size == "quick":
+        literal, sae = literal[:1], sae[:1]
     peers = [
-        contender(
-            LITERAL,
-            _literal,
-            _settings(LITERAL_SIZES, LITERAL_GRID),
-            package="torch",
-            target=Target(ratio=15),
-        ),
-        contender(
-            SAE,
-            _autoencoder,
-            _settings(SAE_SIZES, SAE_GRID),
-            package="torch",
-            target=Target(ratio=50),
-        ),
+        contender(LITERAL, _literal, literal, package="torch", target=Target(ratio=15)),
+        contender(SAE, _autoencoder, sae, package="torch", target=Target(ratio=50)),
     ]
     sizes = {"d": race.d, "M": race.M, "cosine": str(race.goal)}
     ours = contender(OURS, _ours, [Setting(1024)], note="defaults")
     return Case(sizes, ours, peers, check)
-
-
-def _settings(batch_sizes: tuple[int, ...], grid: Mapping[str, tuple[float, ...]]) -> list[Setting]:
-    values = [dict(zip(grid, chosen, strict=True)) for chosen in product(*grid.values())]
-    return [Setting(size, options) for size in batch_sizes for options in values]
 
 
 class _Ours:
@@ -130,7 +116,7 @@ def _ours(data: Data, setting: Setting) -> Learner:
 def _literal(data: Data, setting: Setting) -> Learner:
     from speed.peers.literal_icfl import LiteralLearner
 
-    return LiteralLearner(data.start, seed=data.seed, **setting.options)
+    return LiteralLearner(data.start, seed=data.seed, **LITERAL_SHAPE, **setting.options)
 
 
 def _autoencoder(data: Data, setting: Setting) -> Learner:
