@@ -38,8 +38,8 @@ LITERAL, SAE = "PyTorch literal ICFL, Adam", "PyTorch TopK autoencoder, AuxK"
 # 2e-4 / √(M / 2¹⁴), with which the field trains autoencoders, is 1.1e-3 here.
 SAE_RATES, SAE_SIZES = (3e-2, 1e-2, 3e-3, 1.1e-3), (1024, 256, 4096)
 SAE_NONZERO = 10  # as many as are planted on average; with 16 twice as many steps are needed
-LITERAL_RATES, LITERAL_SIZES = (5e-2, 2e-2, 5e-3, 1e-3), (1024, 4096)
-LITERAL_SHAPE = {"J": 10, "L": 1}
+LITERAL_RATES, LITERAL_SIZES = (5e-2, 2e-2, 1e-2, 5e-3), (1024, 4096)
+LITERAL_SHAPE = {"J": 10, "L": 1}  # the published 20 x 5 finds features later, if at all
 
 
 def build(size: Size) -> Case:
