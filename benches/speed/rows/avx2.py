@@ -97,6 +97,7 @@ TOPK_ROW = Row(
         standard=topk.WIDE,
         targets={topk.FLOAT32: Target(ratio=1.2)},
     ),
+    memory=False,  # as with AVX-512
     environment=ENVIRONMENT,
     absent=_absent,
 )
@@ -104,6 +105,7 @@ ICFL_ROW = Row(
     "icfl-avx2",
     "encode_icfl, 20 x 5, AVX2 alone",
     partial(build, case_of=icfl.build, targets={icfl.LOOP: Target(ratio=25)}),
+    memory=False,  # as with AVX-512
     environment=ENVIRONMENT,
     absent=_absent,
 )

@@ -30,7 +30,7 @@ class Race(NamedTuple):
 
 SIZES = {
     "quick": Race(20_480, 16, 32, 0.53, 2.0),
-    "standard": Race(204_800, 128, 512, 0.9, 60.0),
+    "standard": Race(204_800, 128, 512, 0.9, 40.0),
     "full": Race(204_800, 128, 512, 0.9, 180.0),
 }
 LITERAL, SAE = "PyTorch literal ICFL, Adam", "PyTorch TopK autoencoder, AuxK"
