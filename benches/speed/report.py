@@ -74,8 +74,8 @@ def describe(about: Mapping[str, Any]) -> str:
 
 def _was_busy(about: Mapping[str, Any]) -> bool:
     """One contender at a time, with OpenMP's spinning threads, makes a load of about 1.5 a core."""
-    loads = [about[key] for key in ("load_start", "load_end") if about[key] is not None]
-    return max(loads, default=0.0) > 2 * int(about["machine"]["cores"])
+    cores = int(about["machine"]["cores"])
+    return (about["load_start"] or 0.0) > cores or (about["load_end"] or 0.0) > 2 * cores
 
 
 def check_markers(page: Path) -> tuple[str, str]:

@@ -30,15 +30,15 @@ class Race(NamedTuple):
 
 SIZES = {
     "quick": Race(20_480, 16, 32, 0.53, 2.0),
-    "standard": Race(204_800, 128, 512, 0.9, 40.0),
+    "standard": Race(204_800, 128, 512, 0.9, 30.0),
     "full": Race(204_800, 128, 512, 0.9, 180.0),
 }
 LITERAL, SAE = "PyTorch literal ICFL, Adam", "PyTorch TopK autoencoder, AuxK"
 
 # 2e-4 / √(M / 2¹⁴), with which the field trains autoencoders, is 1.1e-3 here.
-SAE_RATES, SAE_SIZES = (3e-2, 1e-2, 3e-3, 1.1e-3), (1024, 256, 4096)
+SAE_RATES, SAE_SIZES = (3e-2, 1e-2, 3e-3, 1.1e-3), (1024, 256)
 SAE_NONZERO = 10  # as many as are planted on average; with 16 twice as many steps are needed
-LITERAL_RATES, LITERAL_SIZES = (5e-2, 2e-2, 1e-2, 5e-3), (1024, 4096)
+LITERAL_RATES, LITERAL_SIZES = (2e-2, 1e-2, 5e-3), (1024, 4096)
 LITERAL_SHAPE = {"J": 10, "L": 1}  # the published 20 x 5 finds features later, if at all
 
 
