@@ -21,10 +21,11 @@ use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
 use crate::screen::fixed::FixedRows;
-use crate::screen::pursuit::Scores;
+use crate::screen::pursuit::{Scores, Work};
 use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
+use std::cmp::Ordering;
 
 /// Options of [`encode_icfl`].
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ struct Round {
     top: Top,
     cholesky: Cholesky,
     solution: Vec<f64>,
-    scores: Vec<f32>,
+    products: Vec<f32>,
     steps: Vec<f32>,
 }
 
@@ -68,7 +69,7 @@ impl Round {
             top: Top::new(options.atoms_per_iteration.min(dictionary.n_components())),
             cholesky: Cholesky::default(),
             solution: Vec::new(),
-            scores: Vec::new(),
+            products: Vec::new(),
             steps: Vec::new(),
         }
     }
@@ -77,21 +78,20 @@ impl Round {
     fn step(&mut self, residual: &mut [f32], dictionary: &Dictionary) {
         let simd = dictionary.simd();
         let atoms = self.top.indices();
-        let atom = |l: usize| dictionary.atom(atoms[l] as usize);
-        self.scores.clear();
-        self.scores.extend((0..atoms.len()).map(|l| simd.dot(atom(l), residual)));
-        solve_block(
-            atoms.len(),
-            |a, b| simd.dot(atom(a), atom(b)),
-            |l| self.scores[l],
-            &mut self.cholesky,
-            &mut self.solution,
-        );
+        let rows: Vec<&[f32]> = atoms.iter().map(|&atom| dictionary.atom(atom as usize)).collect();
+        let vectors: Vec<&[f32]> = rows.iter().copied().chain([&*residual]).collect();
+        simd.pair_products(&vectors, &mut self.products);
+        let product = |a: usize, b: usize| self.products[b * (b - 1) / 2 + a];
+        let gram = |a: usize, b: usize| match a.cmp(&b) {
+            Ordering::Less => product(a, b),
+            Ordering::Equal => dictionary.squared_norms()[atoms[a] as usize],
+            Ordering::Greater => product(b, a),
+        };
+        let score = |l| product(l, atoms.len());
+        solve_block(atoms.len(), gram, score, &mut self.cholesky, &mut self.solution);
         self.steps.clear();
-        for (l, &a) in self.solution.iter().enumerate() {
-            self.steps.push(-a as f32);
-            simd.axpy(-a as f32, atom(l), residual);
-        }
+        self.steps.extend(self.solution.iter().map(|&a| -a as f32));
+        simd.axpy_rows(&self.steps, &rows, 0, residual);
     }
 }
 
@@ -100,13 +100,13 @@ fn with_gram(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Cod
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let gram = dictionary.gram(team)?;
     let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
-    let stride = product.columns(m);
+    let stride = product.stride(m);
     let scratch = || {
-        let buffers = (FixedRows::default(), Vec::new(), Vec::new());
+        let buffers = (FixedRows::default(), Vec::new(), Vec::new(), Work::default());
         (buffers, Round::new(options, dictionary), Support::new(m))
     };
     inputs.encode(whole_rows(dictionary), team, scratch, |(buffers, round, support), tile, out| {
-        let (rows, approximate, residual) = buffers;
+        let (rows, approximate, residual, work) = buffers;
         product.load(tile, d, rows);
         approximate.resize(tile.len() / d * stride, 0.0);
         product.scores(tile, d, rows, 0..m, approximate, stride);
@@ -116,7 +116,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Cod
             residual.extend_from_slice(sample);
             let entry = entry_score(options.threshold, sample, dictionary);
             let bound = product.bound(d, rows, r);
-            let mut scores = Scores::new(&mut values[..m], bound, sample, dictionary, &gram);
+            let mut scores = Scores::new(&mut values[..m], bound, dictionary, &gram, work);
             for _ in 0..options.n_iterations {
                 scores.best(residual, entry, options.selection, &[], &mut round.top);
                 if round.top.indices().is_empty() {

@@ -10,7 +10,7 @@ use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
 use crate::screen::fixed::FixedRows;
-use crate::screen::pursuit::Scores;
+use crate::screen::pursuit::{Scores, Work};
 use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
@@ -94,10 +94,13 @@ fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Code
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let gram = dictionary.gram(team)?;
     let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
-    let stride = product.columns(m);
-    let scratch = || ((FixedRows::default(), Vec::new(), Vec::new()), Fit::default(), Top::new(1));
+    let stride = product.stride(m);
+    let scratch = || {
+        let buffers = (FixedRows::default(), Vec::new(), Vec::new(), Work::default());
+        (buffers, Fit::default(), Top::new(1))
+    };
     inputs.encode(whole_rows(dictionary), team, scratch, |(buffers, fit, top), tile, out| {
-        let (rows, approximate, residual) = buffers;
+        let (rows, approximate, residual, work) = buffers;
         product.load(tile, d, rows);
         approximate.resize(tile.len() / d * stride, 0.0);
         product.scores(tile, d, rows, 0..m, approximate, stride);
@@ -107,7 +110,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Code
             residual.extend_from_slice(sample);
             let entry = entry_score(options.threshold, sample, dictionary);
             let bound = product.bound(d, rows, r);
-            let mut scores = Scores::new(&mut values[..m], bound, sample, dictionary, &gram);
+            let mut scores = Scores::new(&mut values[..m], bound, dictionary, &gram, work);
             let mut steps = Vec::new();
             while fit.atoms.len() < options.n_nonzero {
                 scores.best(residual, entry, options.selection, &fit.atoms, top);

@@ -81,6 +81,7 @@ pub(super) unsafe fn product<I: Integers, const KIND: bool>(
     stride: usize,
 ) {
     let height = finish.row_scales.len();
+    let mut partial = vec![0; if groups > DEPTH { height * I::WIDTH } else { 0 }];
     for first in (0..finish.scales.len()).step_by(I::WIDTH) {
         for depth in (0..groups.max(1)).step_by(DEPTH) {
             let mut r = 0;
@@ -96,6 +97,7 @@ pub(super) unsafe fn product<I: Integers, const KIND: bool>(
                         offsets: finish.offsets.as_ptr().add(first),
                         scales: finish.scales.as_ptr().add(first),
                         row_scales: finish.row_scales.as_ptr().add(r),
+                        partial: partial.as_mut_ptr().wrapping_add(r * I::WIDTH),
                         out: out.as_mut_ptr().add(r * stride + first),
                         stride,
                     };
@@ -118,11 +120,13 @@ struct Tile {
     rows: *const i32,
     strip: *const i32,
     groups: usize,
-    /// First of the groups to add: later blocks of groups go on from sums left in `out`.
+    /// First of the groups to add: later blocks of groups go on from the sums in `partial`.
     depth: usize,
     offsets: *const i32,
     scales: *const f32,
     row_scales: *const f32,
+    /// Sums of these rows so far, when there is more than one block of groups.
+    partial: *mut i32,
     out: *mut f32,
     stride: usize,
 }
@@ -136,13 +140,13 @@ impl Tile {
     unsafe fn run<I: Integers, const KIND: bool, const R: usize>(&self) -> usize {
         let end = (self.depth + DEPTH).min(self.groups);
         let row_stride = row_stride(self.groups);
-        // SAFETY: offsets stay below R rows, `groups` groups and WIDTH columns; sums of earlier blocks
-        // were stored in `out` by this function.
+        // SAFETY: offsets stay below R rows, `groups` groups and WIDTH columns; `partial` has
+        // a place for each sum where there are several blocks, and this function filled it in earlier ones.
         unsafe {
             let mut sums = [[I::splat(0); 2]; R];
             if self.depth > 0 {
                 for (r, sum) in sums.iter_mut().enumerate() {
-                    let from = self.out.add(r * self.stride).cast::<i32>();
+                    let from = self.partial.add(r * I::WIDTH);
                     *sum = [I::load(from), I::load(from.add(I::LANES))];
                 }
             }
@@ -162,11 +166,11 @@ impl Tile {
                 let scale = *self.row_scales.add(r);
                 for (half, sum) in sum.into_iter().enumerate() {
                     let at = half * I::LANES;
-                    let to = self.out.add(r * self.stride + at);
                     if end == self.groups {
+                        let to = self.out.add(r * self.stride + at);
                         sum.finish(self.offsets.add(at), self.scales.add(at), scale, to);
                     } else {
-                        sum.store(to.cast());
+                        sum.store(self.partial.add(r * I::WIDTH + at));
                     }
                 }
             }

@@ -25,7 +25,7 @@ mod vnni;
 
 pub use integers::{Finish, row_stride};
 pub use outer::STRIP;
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_pages};
 pub use product::{matmul, matmul_transposed};
 
 use crate::top::Top;
@@ -45,6 +45,16 @@ macro_rules! instantiate {
         pub(super) unsafe fn dot(a: &[f32], b: &[f32]) -> f32 {
             // SAFETY: forwarded from the caller.
             unsafe { super::generic::dot::<$vector>(a, b) }
+        }
+
+        /// See [`super::generic::pair_products`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set; the vectors have one length, and `out` a place for every pair.
+        $(#[$feature])?
+        pub(super) unsafe fn pair_products(vectors: &[&[f32]], out: &mut [f32]) {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::generic::pair_products::<$vector>(vectors, out) }
         }
 
         /// See [`super::generic::axpy_rows`].
@@ -278,6 +288,15 @@ impl Simd {
     pub fn dot(self, a: &[f32], b: &[f32]) -> f32 {
         assert_eq!(a.len(), b.len());
         dispatch!(self, dot(a, b))
+    }
+
+    /// Inner products of all pairs of a few vectors, in the order (0, 1), (0, 2), (1, 2), (0, 3), ...
+    #[inline]
+    pub fn pair_products(self, vectors: &[&[f32]], out: &mut Vec<f32>) {
+        assert!(vectors.iter().all(|vector| vector.len() == vectors[0].len()));
+        out.clear();
+        out.resize(vectors.len() * vectors.len().saturating_sub(1) / 2, 0.0);
+        dispatch!(self, pair_products(vectors, out));
     }
 
     /// `y += coefficient * x`.

@@ -84,6 +84,25 @@ impl Width {
     }
 }
 
+/// A bound on |approximate score - float32 inner product|, in its two parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// ‖x - x̂‖ max ‖d_j‖ and the rounding of float32.
+    pub(crate) from_row: f32,
+    /// max ‖d_j - d̂_j‖: what every unit of ‖x̂‖ adds.
+    pub(crate) per_norm: f32,
+    /// ‖x‖.
+    pub(crate) norm: f32,
+}
+
+impl Bound {
+    /// E.
+    pub(crate) fn total(&self) -> f32 {
+        let total = self.from_row + self.per_norm * self.norm;
+        if total.is_nan() { f32::INFINITY } else { total }
+    }
+}
+
 /// A tile of rows in fixed point.
 #[derive(Debug, Default)]
 pub(crate) struct FixedRows {
@@ -173,13 +192,17 @@ impl FixedAtoms {
         self.simd.product(self.width == Width::Bytes, &rows.groups, strips, groups, finish, out, stride);
     }
 
-    /// E: no approximate score of this row is further from the float32 inner product.
-    pub(crate) fn bound(&self, rows: &FixedRows, r: usize) -> f32 {
+    /// The parts of the bound of this row.
+    fn bound(&self, rows: &FixedRows, r: usize) -> Bound {
         let (norm, error) = (rows.norms[r], rows.errors[r]);
         let rounding = (CONVERSION + dot_error(self.d)) * norm * self.largest_norm;
-        let bound = SLACK * (error * self.largest_norm + (norm + error) * self.error + rounding);
+        let from_row = SLACK * (error * self.largest_norm + error * self.error + rounding);
         // Infinity times zero, for rows beyond float32's range: nothing is known.
-        if bound.is_nan() { f32::INFINITY } else { bound }
+        Bound {
+            from_row: if from_row.is_nan() { f32::INFINITY } else { from_row },
+            per_norm: SLACK * self.error,
+            norm,
+        }
     }
 
     /// max ‖d_j - d̂_j‖ relative to the largest norm.
@@ -187,6 +210,7 @@ impl FixedAtoms {
         if self.largest_norm > 0.0 { self.error / self.largest_norm } else { 0.0 }
     }
 
+    #[cfg(test)]
     /// No approximate inner product of two atoms is further from that of the unrounded ones.
     pub(crate) fn gram_bound(&self) -> f32 {
         let norm = self.largest_norm;
@@ -257,8 +281,14 @@ impl Product<'_> {
         }
     }
 
-    /// Columns that scores against `n` atoms need.
-    pub(crate) fn columns(&self, n: usize) -> usize {
+    /// Distance between rows of scores against `n` atoms: room for whole strips, and an odd number of cache
+    /// lines, so that rows do not share the sets of a cache.
+    pub(crate) fn stride(&self, n: usize) -> usize {
+        row_stride(self.columns(n))
+    }
+
+    /// Columns that a product with `n` atoms writes.
+    fn columns(&self, n: usize) -> usize {
         match self {
             Product::Fixed(fixed) => n.next_multiple_of(fixed.simd.strip()),
             Product::Float { .. } => n,
@@ -285,16 +315,30 @@ impl Product<'_> {
         }
     }
 
-    /// E of a row: see [`FixedAtoms::bound`].
-    pub(crate) fn bound(&self, d: usize, rows: &FixedRows, r: usize) -> f32 {
+    /// How far the approximate scores of a row can be from its float32 inner products.
+    pub(crate) fn bound(&self, d: usize, rows: &FixedRows, r: usize) -> Bound {
         match self {
             Product::Fixed(fixed) => fixed.bound(rows, r),
             Product::Float { largest_norm, .. } => {
-                SLACK * 2.0 * dot_error(d) * rows.norms[r] * largest_norm
+                let norm = rows.norms[r];
+                Bound { from_row: SLACK * 2.0 * dot_error(d) * norm * largest_norm, per_norm: 0.0, norm }
             }
         }
     }
 
+    /// How much a step of one along an atom adds to the error of scores that follow the residual by this
+    /// product's Gram matrix: see [`super::pursuit`].
+    pub(crate) fn drift(&self, d: usize) -> f32 {
+        match self {
+            Product::Fixed(fixed) => {
+                let norm = fixed.largest_norm;
+                SLACK * (fixed.error * (norm + fixed.error) + CONVERSION * norm * norm)
+            }
+            Product::Float { largest_norm, .. } => SLACK * dot_error(d) * largest_norm * largest_norm,
+        }
+    }
+
+    #[cfg(test)]
     /// No inner product of two atoms by this product is further from that of the atoms themselves.
     pub(crate) fn gram_bound(&self, d: usize) -> f32 {
         match self {
