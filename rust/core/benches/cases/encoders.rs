@@ -23,12 +23,12 @@ pub(super) const CASES: &[Case] = &[
     ("omp", |s| omp(s, false)),
 ];
 
-/// Only the Gram matrix.
+/// The atoms in fixed point, and their Gram matrix.
 fn gram(s: Setting) -> Work {
     let atoms = dictionary(s).atoms().to_vec();
     work(move || {
         let dictionary = Dictionary::new(atoms.clone(), s.d, s.simd).expect("atoms are finite");
-        dictionary.gram(&alone()).expect("nobody cancels")
+        dictionary.prepare(true, &alone()).expect("nobody cancels");
     })
 }
 
@@ -59,9 +59,7 @@ fn encoder(
 ) -> Work {
     let dictionary = dictionary(s);
     let x = samples(s, dictionary.atoms());
-    if use_gram {
-        dictionary.gram(&alone()).expect("nobody cancels");
-    }
+    dictionary.prepare(use_gram, &alone()).expect("nobody cancels");
     work(move || {
         let rows = Rows::F32(ArrayView2::from_shape((s.n, s.d), &x).expect("n samples of d features"));
         let inputs = Inputs::new(rows, None, &dictionary).expect("widths agree");

@@ -99,7 +99,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Cod
     let dictionary = inputs.dictionary;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let gram = dictionary.gram(team)?;
-    let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
     let stride = product.stride(m);
     let scratch = || {
         let buffers = (FixedRows::default(), Vec::new(), Vec::new(), Work::default());
@@ -137,7 +137,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Cod
 fn with_residuals(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let product = dictionary.product_for_search(inputs.rows.len(), team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
     let scratch = || (Search::default(), Round::new(options, dictionary), Support::new(m));
     inputs.encode(TILE_ROWS, team, scratch, |(search, round, support), tile, out| {
         let floors: Vec<f32> =

@@ -93,7 +93,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Code
     let dictionary = inputs.dictionary;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let gram = dictionary.gram(team)?;
-    let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
     let stride = product.stride(m);
     let scratch = || {
         let buffers = (FixedRows::default(), Vec::new(), Vec::new(), Work::default());
@@ -130,7 +130,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Code
 fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
     let d = dictionary.n_features();
-    let product = dictionary.product_for_search(inputs.rows.len(), team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
     let scratch = || (Search::default(), Top::new(1), vec![Fit::default(); TILE_ROWS]);
     inputs.encode(TILE_ROWS, team, scratch, |(search, top, fits), tile, out| {
         let floors: Vec<f32> =
@@ -144,7 +144,8 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
             let lists = search.run(&residuals, dictionary, &product, &wanted, chosen, team)?;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
                 lists[r].best(floors[r], top);
-                open[r] = open[r] && step_residual(&tile[r * d..][..d], residual, top, dictionary, &mut fits[r]);
+                open[r] =
+                    open[r] && step_residual(&tile[r * d..][..d], residual, top, dictionary, &mut fits[r]);
             }
             if !open.contains(&true) {
                 break;
