@@ -14,14 +14,13 @@
 //! memory. Without it each round costs a screening product of residuals with all atoms. Both give the same
 //! codes. With one atom an iteration this is matching pursuit.
 
+use super::by_gram::each_sample;
 use super::solve::{Cholesky, solve_block};
 use super::support::Support;
-use super::{Inputs, Selection, TILE_ROWS, entry_score, whole_rows};
+use super::{Inputs, Selection, TILE_ROWS, entry_score};
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
-use crate::screen::fixed::FixedRows;
-use crate::screen::pursuit::{Scores, Work};
 use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
@@ -97,40 +96,21 @@ impl Round {
 
 fn with_gram(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
-    let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let gram = dictionary.gram(team)?;
-    let product = dictionary.product(inputs.rows.len(), team)?;
-    let stride = product.stride(m);
-    let scratch = || {
-        let buffers = (FixedRows::default(), Vec::new(), Vec::new(), Work::default());
-        (buffers, Round::new(options, dictionary), Support::new(m))
-    };
-    inputs.encode(whole_rows(dictionary), team, scratch, |(buffers, round, support), tile, out| {
-        let (rows, approximate, residual, work) = buffers;
-        product.load(tile, d, rows);
-        approximate.resize(tile.len() / d * stride, 0.0);
-        product.scores(tile, d, rows, 0..m, approximate, stride);
-        for (r, (sample, values)) in tile.chunks(d).zip(approximate.chunks_mut(stride)).enumerate() {
-            team.cancel().check()?;
-            residual.clear();
-            residual.extend_from_slice(sample);
-            let entry = entry_score(options.threshold, sample, dictionary);
-            let bound = product.bound(d, rows, r);
-            let mut scores = Scores::new(&mut values[..m], bound, dictionary, &gram, work);
-            for _ in 0..options.n_iterations {
-                scores.best(residual, entry, options.selection, &[], &mut round.top);
-                if round.top.indices().is_empty() {
-                    break;
-                }
-                round.step(residual, dictionary);
-                scores.step(round.top.indices(), &round.steps);
-                for (&atom, &step) in round.top.indices().iter().zip(&round.steps) {
-                    support.add(atom, -step);
-                }
+    let scratch = || (Round::new(options, dictionary), Support::new(dictionary.n_components()));
+    each_sample(inputs, options.threshold, team, scratch, |(round, support), sample, out| {
+        for _ in 0..options.n_iterations {
+            let (residual, scores) = (&mut *sample.residual, &mut sample.scores);
+            scores.best(residual, sample.entry, options.selection, &[], &mut round.top);
+            if round.top.indices().is_empty() {
+                break;
             }
-            support.finish(out);
+            round.step(residual, dictionary);
+            scores.step(round.top.indices(), &round.steps);
+            for (&atom, &step) in round.top.indices().iter().zip(&round.steps) {
+                support.add(atom, -step);
+            }
         }
-        Ok(())
+        support.finish(out);
     })
 }
 
