@@ -105,7 +105,7 @@ impl Dictionary {
     pub(crate) fn gram(&self, team: &Team<'_>) -> Result<Arc<Gram>> {
         self.gram.get(|| {
             let product = self.product(usize::MAX, team)?;
-            Gram::new(&self.atoms, self.n_features, &product, team)
+            Gram::new(&self.atoms, self.n_features, &product, self.simd, team)
         })
     }
 

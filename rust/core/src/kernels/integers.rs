@@ -166,16 +166,34 @@ impl Tile {
     }
 }
 
+/// Adding and taking off 1.5 · 2^23 leaves no fraction bits: the nearest integer, for magnitudes below 2^22.
+const ROUND: f32 = 12_582_912.0;
+
+/// Writes `round(x * scale)`, clipped to ±127, to `out` and returns max |x_i|.
+///
+/// # Safety
+/// As [`Integers`]; `out` is as long as `x`.
+#[inline(always)]
+pub(super) unsafe fn clip_to_bytes(x: &[f32], scale: f32, out: &mut [i8]) -> f32 {
+    let mut largest = [0.0f32; 16];
+    for (x, out) in x.chunks(16).zip(out.chunks_mut(16)) {
+        for ((&x, out), largest) in x.iter().zip(out).zip(&mut largest) {
+            *largest = if x.abs() > *largest { x.abs() } else { *largest };
+            let clipped = (x * scale).clamp(-127.0, 127.0);
+            *out = ((clipped + ROUND) - ROUND) as i8;
+        }
+    }
+    largest.into_iter().fold(0.0, f32::max)
+}
+
 /// Writes `round(x * scale)` to `out` and returns `‖x * scale - round(x * scale)‖²`.
 ///
-/// Rounding adds and takes off 1.5 · 2^23: the sum has no fraction bits left, so it is the nearest
-/// integer for |x * scale| < 2^22. Sixteen sums, so that the loop can be vectorised in a fixed order.
+/// Sixteen sums, so that the loop can be vectorised in a fixed order.
 ///
 /// # Safety
 /// As [`Integers`]; `out` is as long as `x`; |x · scale| < 2^22.
 #[inline(always)]
 pub(super) unsafe fn quantise(x: &[f32], scale: f32, out: &mut [i16]) -> f32 {
-    const ROUND: f32 = 12_582_912.0;
     let mut errors = [0.0f32; 16];
     for (x, out) in x.chunks(16).zip(out.chunks_mut(16)) {
         for ((x, out), error) in x.iter().zip(out).zip(&mut errors) {

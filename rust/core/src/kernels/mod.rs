@@ -152,6 +152,16 @@ macro_rules! instantiate {
             unsafe { super::integers::product::<$integers>(rows, strips, pairs, finish, out, stride) }
         }
 
+        /// See [`super::integers::clip_to_bytes`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set; `out` is as long as `x`.
+        $(#[$feature])?
+        pub(super) unsafe fn clip_to_bytes(x: &[f32], scale: f32, out: &mut [i8]) -> f32 {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::integers::clip_to_bytes(x, scale, out) }
+        }
+
         /// See [`super::integers::quantise`].
         ///
         /// # Safety
@@ -384,6 +394,13 @@ impl Simd {
         assert!(rows.len() == height * row_stride(pairs) && strips.len() == width * pairs);
         assert!(height == 0 || out.len() >= (height - 1) * stride + width);
         dispatch!(self, product(rows, strips, pairs, finish, out, stride));
+    }
+
+    /// Writes `round(x * scale)`, clipped to ±127, and returns max |x_i|.
+    #[inline]
+    pub fn clip_to_bytes(self, x: &[f32], scale: f32, out: &mut [i8]) -> f32 {
+        assert_eq!(x.len(), out.len());
+        dispatch!(self, clip_to_bytes(x, scale, out))
     }
 
     /// Writes `round(x * scale)` as int16 pairs and returns `‖x * scale - round(x * scale)‖²`.

@@ -8,11 +8,17 @@
 
 use super::fixed::{FixedRows, Product};
 use crate::error::Result;
+use crate::kernels::Simd;
 use crate::team::Team;
+use std::ops::Range;
 use std::sync::Mutex;
 
-/// Atoms on a side of the tiles in which the matrix is built: 256 x 256 float32 fit in L2.
-const TILE: usize = 256;
+/// Atoms on a side of the tiles in which the matrix is built: whole register tiles and strips of every
+/// instruction set, and few enough that a tile of float32 fits in L2.
+const TILE: usize = 224;
+
+/// Tiles in a row that one worker builds, having brought that row's atoms to fixed point once.
+const RUN: usize = 8;
 
 /// Atoms whose inner products are looked at to choose the scale: 65,000 entries.
 const SAMPLE: usize = 256;
@@ -43,22 +49,33 @@ type Exception = (u32, u32, f32);
 
 impl Gram {
     /// Computes one triangle in tiles and mirrors each tile.
-    pub(crate) fn new(atoms: &[f32], d: usize, product: &Product<'_>, team: &Team<'_>) -> Result<Gram> {
+    pub(crate) fn new(
+        atoms: &[f32],
+        d: usize,
+        product: &Product<'_>,
+        simd: Simd,
+        team: &Team<'_>,
+    ) -> Result<Gram> {
         let n = atoms.len() / d;
         let scale = scale(atoms, d);
-        let n_tiles = n.div_ceil(TILE);
+        let tile = |t: usize| t * TILE..n.min((t + 1) * TILE);
         let mut bytes = vec![0; n * n];
         let bands: Vec<_> = bytes.chunks_mut(TILE * n).map(Mutex::new).collect();
-        let pairs: Vec<_> = (0..n_tiles).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
-        let found = team.map(pairs.len(), Block::default, |block, at| {
-            let (i, j) = pairs[at];
-            let (rows, columns) = (i * TILE..n.min((i + 1) * TILE), j * TILE..n.min((j + 1) * TILE));
-            block.compute(atoms, d, product, rows.start..rows.end, columns.start..columns.end);
-            let exceptions = block.round(scale, rows.start, columns.start, columns.len());
-            copy_rows(&block.bytes, columns.len(), n, columns.start, &bands[i]);
-            if i != j {
-                block.transpose(columns.len());
-                copy_rows(&block.transposed, rows.len(), n, rows.start, &bands[j]);
+        let runs: Vec<_> =
+            (0..n.div_ceil(TILE)).flat_map(|i| (0..=i).step_by(RUN).map(move |j| (i, j))).collect();
+        let found = team.map(runs.len(), Block::default, |block, at| {
+            let (i, first) = runs[at];
+            let mut exceptions = Vec::new();
+            product.load(&atoms[tile(i).start * d..tile(i).end * d], d, &mut block.rows);
+            for j in first..=i.min(first + RUN - 1) {
+                team.cancel().check()?;
+                block.compute(&atoms[tile(i).start * d..tile(i).end * d], d, product, tile(j));
+                block.round(simd, scale, tile(i).start, tile(j).start, tile(j).len(), &mut exceptions);
+                copy_rows(&block.bytes, tile(j).len(), n, tile(j).start, &bands[i]);
+                if i != j {
+                    block.transpose(tile(j).len());
+                    copy_rows(&block.transposed, tile(i).len(), n, tile(i).start, &bands[j]);
+                }
             }
             Ok(exceptions)
         })?;
@@ -145,36 +162,29 @@ struct Block {
 }
 
 impl Block {
-    fn compute(
-        &mut self,
-        atoms: &[f32],
-        d: usize,
-        product: &Product<'_>,
-        rows: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
-    ) {
-        let tile = &atoms[rows.start * d..rows.end * d];
-        product.load(tile, d, &mut self.rows);
+    /// Inner products of the loaded `tile` with the atoms of `columns`.
+    fn compute(&mut self, tile: &[f32], d: usize, product: &Product<'_>, columns: Range<usize>) {
         self.stride = product.stride(columns.len());
-        self.products.resize(rows.len() * self.stride, 0.0);
+        self.products.resize(tile.len() / d * self.stride, 0.0);
         product.scores(tile, d, &self.rows, columns, &mut self.products, self.stride);
     }
 
-    /// Rounds the tile to bytes; returns the exceptions, those of the mirrored tile included.
-    fn round(&mut self, scale: f32, row: usize, column: usize, width: usize) -> Vec<Exception> {
-        const ROUND: f32 = 12_582_912.0;
+    /// Rounds the tile at (row, column) to bytes; adds its exceptions, those of the mirrored tile included.
+    fn round(
+        &mut self,
+        simd: Simd,
+        scale: f32,
+        row: usize,
+        column: usize,
+        width: usize,
+        exceptions: &mut Vec<Exception>,
+    ) {
         let inverse = 1.0 / scale;
-        let mut exceptions = Vec::new();
         self.bytes.resize(self.products.len() / self.stride * width, 0);
-        let products = self.products.chunks(self.stride).zip(self.bytes.chunks_mut(width));
-        for (r, (products, bytes)) in products.enumerate() {
-            let mut largest = 0.0f32;
-            for (byte, &value) in bytes.iter_mut().zip(products) {
-                largest = largest.max(value.abs());
-                let clipped = (value * inverse).clamp(-LARGEST, LARGEST);
-                *byte = ((clipped + ROUND) - ROUND) as i8;
-            }
-            if largest * inverse <= LARGEST {
+        let rows = self.products.chunks(self.stride).zip(self.bytes.chunks_mut(width));
+        for (r, (products, bytes)) in rows.enumerate() {
+            let products = &products[..width];
+            if simd.clip_to_bytes(products, inverse, bytes) * inverse <= LARGEST {
                 continue;
             }
             for (c, (&byte, &value)) in bytes.iter().zip(products).enumerate() {
@@ -188,7 +198,6 @@ impl Block {
                 }
             }
         }
-        exceptions
     }
 
     fn transpose(&mut self, width: usize) {
