@@ -28,8 +28,17 @@ fn gram(s: Setting) -> Work {
     let atoms = dictionary(s).atoms().to_vec();
     work(move || {
         let dictionary = Dictionary::new(atoms.clone(), s.d, s.simd).expect("atoms are finite");
-        dictionary.gram(&alone()).expect("nobody cancels")
+        make_gram(&dictionary);
+        dictionary
     })
+}
+
+/// A pursuit of one sample, for which the dictionary makes its Gram matrix and keeps it.
+fn make_gram(dictionary: &Dictionary) {
+    let x = ArrayView2::from_shape((1, dictionary.n_features()), dictionary.atom(0)).expect("one sample");
+    let inputs = Inputs::new(Rows::F32(x), None, dictionary).expect("widths agree");
+    let options = Omp { n_nonzero: 1, threshold: 0.0, selection: Selection::Absolute, use_gram: true };
+    encode_omp(&inputs, &options, &alone()).expect("values are finite, and nobody cancels");
 }
 
 fn topk(s: Setting) -> Work {
@@ -60,7 +69,7 @@ fn encoder(
     let dictionary = dictionary(s);
     let x = samples(s, dictionary.atoms());
     if use_gram {
-        dictionary.gram(&alone()).expect("nobody cancels");
+        make_gram(&dictionary);
     }
     work(move || {
         let rows = Rows::F32(ArrayView2::from_shape((s.n, s.d), &x).expect("n samples of d features"));
