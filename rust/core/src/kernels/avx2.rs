@@ -110,8 +110,8 @@ impl Integers for __m256i {
         // SAFETY: see the impl.
         unsafe {
             let sums = _mm256_sub_epi32(self, _mm256_loadu_si256(offsets.cast()));
-            let scales = _mm256_mul_ps(_mm256_loadu_ps(scales), _mm256_set1_ps(scale));
-            _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
+            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scales));
+            _mm256_storeu_ps(to, _mm256_mul_ps(scaled, _mm256_set1_ps(scale)));
         }
     }
 }

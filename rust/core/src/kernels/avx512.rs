@@ -122,8 +122,8 @@ pub(super) unsafe fn finish(
     // SAFETY: the caller's pointers cover sixteen values, on a CPU with AVX-512F.
     unsafe {
         let sums = _mm512_sub_epi32(sums, _mm512_loadu_si512(offsets.cast()));
-        let scales = _mm512_mul_ps(_mm512_loadu_ps(scales), _mm512_set1_ps(scale));
-        _mm512_storeu_ps(to, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales));
+        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales));
+        _mm512_storeu_ps(to, _mm512_mul_ps(scaled, _mm512_set1_ps(scale)));
     }
 }
 

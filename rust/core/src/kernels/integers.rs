@@ -50,7 +50,8 @@ pub(super) trait Integers: Copy {
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self;
     /// `self + Σ a_i b_i` over the four bytes of each lane, those of `a` unsigned.
     unsafe fn add_quads(self, a: Self, b: Self) -> Self;
-    /// Writes `(self - offsets) * scales * scale` as float32.
+    /// Writes `(self - offsets) * scales * scale` as float32, multiplied in this order: the two factors are
+    /// those of vectors that may be tiny both, and their product may be nothing in float32.
     unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32);
 }
 
@@ -177,22 +178,24 @@ impl Tile {
 
 /// Writes `round(x * scale)` to `out` and returns `‖x * scale - round(x * scale)‖²`.
 ///
-/// Rounding adds and takes off 1.5 · 2^23: the sum has no fraction bits left, so it is the nearest
-/// integer for |x * scale| < 2^22. Sixteen sums, so that the loop can be vectorised in a fixed order.
+/// Adding 1.5 · 2^23 leaves a sum without fraction bits, so that its low bits are the nearest integer for
+/// |x * scale| < 2^22; what other values and NaN become is not specified. Sixteen sums, so that the loop can
+/// be vectorised in a fixed order.
 ///
 /// # Safety
-/// As [`Integers`]; `out` is as long as `x`; |x · scale| < 2^22.
+/// As [`Integers`].
 #[inline(always)]
 pub(super) unsafe fn quantise<T>(x: &[f32], scale: f32, out: &mut [T], convert: impl Fn(i32) -> T) -> f32 {
     const ROUND: f32 = 12_582_912.0;
+    debug_assert_eq!(x.len(), out.len());
     let mut errors = [0.0f32; 16];
     for (x, out) in x.chunks(16).zip(out.chunks_mut(16)) {
         for ((x, out), error) in x.iter().zip(out).zip(&mut errors) {
             let scaled = x * scale;
-            let rounded = (scaled + ROUND) - ROUND;
-            *error += (scaled - rounded) * (scaled - rounded);
-            // SAFETY: |rounded| <= 2^22 by the caller's word.
-            *out = convert(unsafe { rounded.to_int_unchecked::<i32>() });
+            let shifted = scaled + ROUND;
+            let left = scaled - (shifted - ROUND);
+            *error += left * left;
+            *out = convert(shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32);
         }
     }
     errors.iter().sum()

@@ -161,7 +161,7 @@ macro_rules! instantiate {
         $(#[$feature])?
         pub(super) unsafe fn quantise_u8(x: &[f32], scale: f32, offset: i32, out: &mut [u8]) -> f32 {
             // SAFETY: forwarded from the caller.
-            unsafe { super::integers::quantise(x, scale, out, |value| (value + offset) as u8) }
+            unsafe { super::integers::quantise(x, scale, out, |value| value.wrapping_add(offset) as u8) }
         }
     };
 }
@@ -397,10 +397,10 @@ impl Simd {
     /// Writes `round(x * scale)` as int16 in groups of two and returns `‖x * scale - round(x * scale)‖²`.
     ///
     /// # Panics
-    /// When `out` is too short. The caller keeps `|x * scale|` below 2^15.
+    /// When `out` is too short, or some `|x * scale|` is no int16.
     pub fn quantise_pairs(self, x: &[f32], scale: f32, out: &mut [i32]) -> f32 {
         assert!(2 * out.len() >= x.len());
-        assert!(self.largest(x) * scale < 32_768.0);
+        assert!(self.largest(x) * scale < 32_767.5);
         // SAFETY: any bits are an int16, and two of them lie in each int32.
         let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<i16>(), 2 * out.len()) };
         out[x.len()..].fill(0);
@@ -410,10 +410,10 @@ impl Simd {
     /// Writes `round(x * scale) + offset` as bytes in groups of four and returns `‖x * scale - round(x * scale)‖²`.
     ///
     /// # Panics
-    /// When `out` is too short. The caller keeps `|x * scale|` below 128.
+    /// When `out` is too short, or some `|x * scale|` exceeds 127.
     pub fn quantise_quads(self, x: &[f32], scale: f32, offset: i32, out: &mut [i32]) -> f32 {
         assert!(4 * out.len() >= x.len());
-        assert!(self.largest(x) * scale < 128.0);
+        assert!(self.largest(x) * scale < 127.5);
         // SAFETY: any bits are a byte, and four of them lie in each int32.
         let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), 4 * out.len()) };
         out[x.len()..].fill(0);

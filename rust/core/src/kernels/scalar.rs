@@ -86,7 +86,7 @@ impl Integers for i32 {
     #[inline(always)]
     unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
         // SAFETY: the caller's pointers cover one value.
-        unsafe { *to = self.wrapping_sub(*offsets) as f32 * (*scales * scale) }
+        unsafe { *to = self.wrapping_sub(*offsets) as f32 * *scales * scale }
     }
 }
 
