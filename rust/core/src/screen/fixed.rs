@@ -38,6 +38,12 @@ const CONVERSION: f32 = 4.0 * f32::EPSILON;
 /// What the bounds are multiplied by, so that rounding in their own arithmetic does not matter.
 const SLACK: f32 = 1.0 + 1e-4;
 
+/// A square that underflows is off by 2^-150, and a million of them change no norm above this by 1e-5.
+const TINY: f32 = 1e-17;
+
+/// Added to norms below [`TINY`]: n eps/2 of this is more than n products lose that underflow.
+const LOST: f32 = 1e-30;
+
 /// How numbers are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
@@ -72,16 +78,29 @@ impl Width {
     fn round(self, simd: Simd, x: &[f32], norm: f32, offset: i32, out: &mut [i32]) -> (f32, f32) {
         let largest = simd.largest(x);
         let scale = self.scale(norm, largest);
+        if scale == 0.0 {
+            out.fill(0);
+            return (0.0, norm);
+        }
         let squares = match self {
             Width::Bytes => simd.quantise_quads(x, scale, offset, out),
             Width::Words => simd.quantise_pairs(x, scale, out),
         };
-        if scale == 0.0 {
-            return (0.0, norm);
-        }
         // Scaling rounds every value by half a unit in its last place: at most eps/2 of the norm in all.
         (1.0 / scale, SLACK * (squares.sqrt() / scale + f32::EPSILON * norm))
     }
+}
+
+/// ‖x‖, or a bound where float32 loses squares: below [`TINY`] it is √n max|x|, and a little for what products
+/// of such values lose.
+fn length(simd: Simd, x: &[f32]) -> f32 {
+    let norm = simd.dot(x, x).sqrt();
+    // Not so for NaN and infinity; zeros, and only they, have no length.
+    if norm >= TINY || norm.is_nan() {
+        return norm;
+    }
+    let largest = simd.largest(x);
+    if largest == 0.0 { 0.0 } else { (x.len() as f32).sqrt() * largest + LOST }
 }
 
 /// A tile of rows in fixed point.
@@ -105,7 +124,7 @@ impl FixedRows {
         self.errors.clear();
         self.norms.clear();
         for (x, out) in tile.chunks(d).zip(self.groups.chunks_mut(stride)) {
-            let norm = simd.dot(x, x).sqrt();
+            let norm = length(simd, x);
             let (scale, error) = width.round(simd, x, norm, BYTE_OFFSET, out);
             self.scales.push(scale);
             self.errors.push(error);
@@ -207,7 +226,7 @@ fn pack(atoms: &[f32], d: usize, width: Width, simd: Simd, groups: usize, strips
     let mut rows = vec![0; simd.strip() * groups];
     for (atoms, strip) in atoms.chunks(simd.strip() * d).zip(strips.chunks_mut(simd.strip() * groups)) {
         for (atom, row) in atoms.chunks(d).zip(rows.chunks_mut(groups)) {
-            let (scale, error) = width.round(simd, atom, simd.dot(atom, atom).sqrt(), 0, row);
+            let (scale, error) = width.round(simd, atom, length(simd, atom), 0, row);
             packed.scales.push(scale);
             packed.error = packed.error.max(error);
             packed.offsets.push(match width {
@@ -252,7 +271,7 @@ impl Product<'_> {
             Product::Fixed(fixed) => rows.load(tile, d, fixed.width, fixed.simd),
             Product::Float { simd, .. } => {
                 rows.norms.clear();
-                rows.norms.extend(tile.chunks(d).map(|x| simd.dot(x, x).sqrt()));
+                rows.norms.extend(tile.chunks(d).map(|x| length(*simd, x)));
             }
         }
     }
