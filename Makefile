@@ -26,7 +26,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml $
 help:
 	@echo 'make demo     what ICFL finds in a real Cell Painting screen: a table, pictures, a model'
 	@echo 'make test     all tests, Rust first, pytest last (ARGS="-k whitening" goes to pytest)'
-	@echo 'make bench    speed beside PyTorch, scikit-learn and SPAMS'
+	@echo 'make bench    speed and memory beside PyTorch, scikit-learn and SPAMS (ARGS=--full: all of it)'
 	@echo 'make curves   throughput along every size, and what limits it'
 	@echo 'make counts   instructions of the Rust kernels, against the record (ARGS=--record makes it anew)'
 	@echo 'make lint     everything that is checked without running the tests'

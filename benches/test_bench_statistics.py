@@ -13,6 +13,15 @@ def test_whitener_fit(benchmark, rows, method):
     benchmark(icfl.ControlWhitener(method=method).fit, rows)
 
 
+def test_whitener_partial_fit(benchmark, rows):
+    benchmark(icfl.ControlWhitener().partial_fit, rows)
+
+
+def test_whitener_inverse_transform(benchmark, rows):
+    whitener = icfl.ControlWhitener().fit(rows)
+    assert benchmark(whitener.inverse_transform, rows).shape == rows.shape
+
+
 def test_whitener_transform(benchmark, rows):
     whitener = icfl.ControlWhitener().fit(rows)
     assert benchmark(whitener.transform, rows).shape == rows.shape

@@ -371,7 +371,7 @@ def test_every_instruction_set_of_the_machine_is_known():
     assert "avx512f" not in flags or "avx512" in levels
 
 
-@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512", "avx512vnni"])
 def test_agrees_with_oracle_at_every_level(level):
     if level not in _core.simd_levels():
         pytest.skip(f"this machine has no {level}")  # the test above fails if it has

@@ -15,6 +15,7 @@ from typing import Any, Literal
 __all__ = ["OURS", "Case", "Contender", "Row", "Size", "Target", "WrongAnswerError", "require"]
 
 OURS = "icfl"
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "spams": "spams-bin"}  # what to install for an import
 Size = Literal["quick", "standard", "full"]
 Run = Callable[[], Any]
 
@@ -35,6 +36,36 @@ def _accept(answer: Any) -> str | None:
 
 def _no_seconds(answer: Any) -> float | None:
     return None
+
+
+def _no_details(answer: Any) -> Mapping[str, Any]:
+    return {}
+
+
+def _no_footnote(rates: Mapping[str, float]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What we have to show beside a peer, or alone.
+
+    Attributes
+    ----------
+    ratio : float, optional
+        How many times as many samples per second.
+    memory_share : float, optional
+        Memory beyond the inputs, at most this share of the peer's.
+    seconds : float, optional
+        Time of our own, whatever the peers take.
+    text : str
+        What the table says instead of "at least `ratio`".
+    """
+
+    ratio: float | None = None
+    memory_share: float | None = None
+    seconds: float | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +89,13 @@ class Contender:
         Given an answer, says why it is none (or None): some peers fail now and then.
     seconds : callable
         Given an answer, the time it took by its own clock, or None to use ours.
+    cut_short : callable
+        Given an answer, says how far it came if it was stopped before its goal (or None): its time
+        is then a lower bound.
+    details : callable
+        Given the first answer, what else the result keeps of it.
+    target : Target
+        What we have to show beside this peer.
     """
 
     name: str
@@ -67,23 +105,30 @@ class Contender:
     note: str = ""
     refuse: Callable[[Any], str | None] = _accept
     seconds: Callable[[Any], float | None] = _no_seconds
+    cut_short: Callable[[Any], str | None] = _accept
+    details: Callable[[Any], Mapping[str, Any]] = _no_details
+    target: Target = field(default_factory=Target)
 
     @property
     def missing(self) -> str | None:
         """Why it cannot run here, or None."""
         if self.package is None or find_spec(self.package) is not None:
             return None
-        return f"missing: {self.package} is not installed"
+        return f"missing: {DISTRIBUTIONS.get(self.package, self.package)}"
 
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs of one size, made; `check` gets the answer of every contender and returns facts."""
+    """Inputs of one size, made; `check` gets the answer of every contender and returns facts.
+
+    `footnote` gets samples per second by contender and says what else follows from them.
+    """
 
     sizes: Mapping[str, int | str]
     ours: Contender
     peers: Sequence[Contender]
     check: Callable[[Mapping[str, Any]], list[str]]
+    footnote: Callable[[Mapping[str, float]], str] = _no_footnote
 
     @property
     def contenders(self) -> list[Contender]:
@@ -91,20 +136,17 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the row has to show: a ratio to one peer, or seconds of our own."""
-
-    peer: str | None = None
-    ratio: float | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
 class Row:
-    """A line of work in the table."""
+    """A line of work in the table.
+
+    A row with an `environment` runs in a process of its own that has these variables; `absent`
+    says why it cannot run on this machine, or None. `memory`: whether its memory says anything.
+    """
 
     name: str
     title: str
     build: Callable[[Size], Case]
-    unit: Literal["samples/s", "s"] = "samples/s"
-    target: Target = field(default_factory=Target)
+    unit: Literal["samples/s", "s", "ms"] = "samples/s"
+    memory: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+    absent: Callable[[], str | None] = lambda: None

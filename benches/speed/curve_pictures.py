@@ -37,6 +37,7 @@ SHADES = {
     "making Gram": "#56b4e9",
     "Gram rows": "#d55e00",
     "atoms": "#e69f00",
+    "exact scores": "#cc79a7",
     "scores": "#009e73",
     OUTSIDE: "#d9d9d9",
 }

@@ -14,6 +14,9 @@ from icfl.datasets import make_planted
 __all__ = ["Problem", "correlated_rows", "labelled_codes", "planted"]
 
 
+BLOCK = 8192
+
+
 @dataclass(frozen=True)
 class Problem:
     """Rows (n, d) and atoms (M, d), both float32 and of unit norm."""
@@ -54,8 +57,10 @@ def correlated_rows(n_samples: int, n_features: int) -> NDArray[np.float32]:
     X *= (1 + np.arange(n_features, dtype=np.float32)) ** np.float32(-0.5)
     v = rng.standard_normal(n_features, dtype=np.float32)
     v /= np.linalg.norm(v)
-    X -= np.outer(2 * (X @ v), v)  # a Householder reflection
-    X += 1
+    for start in range(0, n_samples, BLOCK):  # no second copy of what may be the largest input
+        rows = X[start : start + BLOCK]
+        rows -= np.outer(2 * (rows @ v), v)  # a Householder reflection
+        rows += 1
     return X
 
 

@@ -23,17 +23,13 @@ from scipy.sparse import csr_array
 
 from icfl import _core
 from icfl.coding.coders import Coder, join_codes
-from speed.answers import dense_rows, oracles
+from speed.answers import SMALLEST_AGREEMENT, dense_rows, oracles
 from speed.case import require
 
 __all__ = ["check_block_pursuit", "check_orthogonal_pursuit"]
 
 Doubles = NDArray[np.float64]
 CoderOf = Callable[[int], Coder]
-
-# Rows of the timed call go through other tiles than the few replayed here, so near ties may fall
-# differently in some. Were 1 in 4 to differ, something else would be wrong.
-SMALLEST_AGREEMENT = 0.75
 
 
 def check_block_pursuit(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from speed.case import OURS, Contender, Run
+from speed.case import Contender, Run
 
-__all__ = ["ATTEMPTS", "Spread", "ratios", "time_contenders"]
+__all__ = ["ATTEMPTS", "REST", "Spread", "Timed", "ratios", "time_contenders"]
 
 # OpenMP runtimes spin for up to 200 ms after a parallel region (KMP_BLOCKTIME): without a rest the
 # threads of one contender would take cores from the next.
@@ -36,26 +36,29 @@ class Spread:
         return cls(min(values), median(values), max(values))
 
 
+@dataclass
+class Timed:
+    """Seconds of a contender, one per repetition; why it failed or was stopped, if it was."""
+
+    seconds: list[float] = field(default_factory=list)
+    failure: str | None = None
+    cut_short: str | None = None
+
+
 def time_contenders(
     contenders: list[Contender], runs: Mapping[str, Run], repetitions: int, *, rest: float = REST
-) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Return seconds by contender, one per repetition, and why contenders failed, if any did."""
-    seconds: dict[str, list[float]] = {c.name: [] for c in contenders}
-    failed: dict[str, str] = {}
+) -> dict[str, Timed]:
+    """Return what each contender took, by name."""
+    timed = {c.name: Timed() for c in contenders}
     for repetition in range(repetitions):
         for contender in contenders[:: 1 if repetition % 2 == 0 else -1]:
-            if contender.name in failed:
-                continue
-            time.sleep(rest)
-            taken, reason = _time(contender, runs[contender.name])
-            if reason is None:
-                seconds[contender.name].append(taken)
-            else:
-                failed[contender.name] = reason
-    return seconds, failed
+            if timed[contender.name].failure is None:
+                time.sleep(rest)
+                _time(contender, runs[contender.name], timed[contender.name])
+    return timed
 
 
-def _time(contender: Contender, run: Run) -> tuple[float, str | None]:
+def _time(contender: Contender, run: Run, timed: Timed) -> None:
     """Time one run; a refused answer is tried again, as its user would have to."""
     for _ in range(ATTEMPTS):
         start = time.perf_counter()
@@ -64,11 +67,12 @@ def _time(contender: Contender, run: Run) -> tuple[float, str | None]:
         reason = contender.refuse(answer)
         if reason is None:
             own = contender.seconds(answer)
-            return wall if own is None else own, None
-    return 0.0, f"failed {ATTEMPTS} times: {reason}"
+            timed.seconds.append(wall if own is None else own)
+            timed.cut_short = contender.cut_short(answer) or timed.cut_short
+            return
+    timed.failure = f"failed {ATTEMPTS} times: {reason}"
 
 
-def ratios(seconds: Mapping[str, list[float]], peer: Contender, ours: Contender) -> list[float]:
+def ratios(theirs: list[float], own: list[float], peer: Contender, ours: Contender) -> list[float]:
     """How many times as many samples per second we do, repetition by repetition."""
-    pairs = zip(seconds[peer.name], seconds[OURS], strict=True)
-    return [(theirs / peer.n_samples) / (own / ours.n_samples) for theirs, own in pairs]
+    return [(a / peer.n_samples) / (b / ours.n_samples) for a, b in zip(theirs, own, strict=True)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["dense_selectivity", "sparse_selectivity"]
+__all__ = ["dense_counts", "dense_selectivity", "sparse_selectivity"]
 
 BLOCK = 8192
+COUNTED = 2048  # the fastest of 256 to 8,192 here
 
 
 def dense_selectivity(Z: sparse.csr_array, labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -20,6 +23,21 @@ def dense_selectivity(Z: sparse.csr_array, labels: NDArray[np.int64]) -> NDArray
         one_hot = labels[rows] == np.arange(n_labels)[:, None]
         active += one_hot.astype(np.float32) @ (Z[rows].toarray() != 0).astype(np.float32)
     return _average(active.astype(np.float64), labels)
+
+
+def dense_counts(Z: sparse.csr_array, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Count non-zeros of the rows of each label, sorted beforehand: no multiplications.
+
+    Sorting one row index per sample costs nothing beside making the rows dense.
+    """
+    order = np.argsort(labels, kind="stable")
+    active = np.zeros((int(labels.max()) + 1, Z.shape[1]))
+    for rows in np.split(order, range(COUNTED, len(order), COUNTED)):
+        dense, own = Z[rows].toarray() != 0, labels[rows]
+        starts = np.flatnonzero(np.diff(own, prepend=-1))
+        for start, end in pairwise([*starts, len(own)]):
+            active[own[start]] += np.count_nonzero(dense[start:end], axis=0)
+    return _average(active, labels)
 
 
 def sparse_selectivity(Z: sparse.csr_array, labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.linear_model import orthogonal_mp_gram
 
-__all__ = ["GramOmp", "fit_incremental_pca", "fit_pca", "fit_pca_float64"]
+__all__ = ["GramOmp", "fit_default_pca", "fit_incremental_pca", "fit_pca", "fit_pca_float64"]
 
 
 class GramOmp:
@@ -20,6 +20,11 @@ class GramOmp:
     def __call__(self) -> csr_array:
         codes = orthogonal_mp_gram(self.gram, self.scores, n_nonzero_coefs=self.n_nonzero)
         return csr_array(codes.T)
+
+
+def fit_default_pca(X: NDArray[np.float32]) -> PCA:
+    """Fit with the solver that scikit-learn chooses."""
+    return PCA(whiten=True).fit(X)
 
 
 def fit_pca(X: NDArray[np.float32]) -> PCA:

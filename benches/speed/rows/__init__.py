@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from speed.case import Row
-from speed.rows import icfl, importing, mp, omp, selectivity, topk, training, whitening
+from speed.rows import (
+    avx2,
+    icfl,
+    importing,
+    mp,
+    omp,
+    planted,
+    selectivity,
+    single,
+    topk,
+    training,
+    whitening,
+)
 
 __all__ = ["ROWS"]
 
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
-        icfl.ROW,
         topk.ROW,
+        topk.SMALL_ROW,
+        icfl.ROW,
         omp.ROW,
         mp.ROW,
         training.ROW,
         whitening.ROW,
         selectivity.ROW,
+        planted.ROW,
+        avx2.TOPK_ROW,
+        avx2.ICFL_ROW,
+        single.TOPK_ROW,
+        single.ICFL_ROW,
         importing.ROW,
     )
 }

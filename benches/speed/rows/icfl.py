@@ -15,7 +15,7 @@ from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
 from speed.inputs import Problem, planted
 from speed.replay import check_block_pursuit
 
-__all__ = ["ROW"]
+__all__ = ["AS_WRITTEN", "LOOP", "ROW", "build"]
 
 # d, M, our samples, PyTorch's samples, rounds, atoms of a round, rows replayed
 SIZES = {"quick": (32, 128, 256, 64, 5, 3, 16), "standard": (1024, 8192, 8192, 1024, 20, 5, 16)}
@@ -25,7 +25,13 @@ LOOP, AS_WRITTEN = "PyTorch loop", "PyTorch loop, lstsq"
 ERRORS_AGREE = 1e-3
 
 
-def build(size: Size) -> Case:
+# Samples per second that a literal loop in PyTorch 2.11 did, in float32 on two cores of another
+# machine with AVX-512.
+ELSEWHERE = 146
+
+
+def build(size: Size, targets: Mapping[str, Target]) -> Case:
+    """Return the case; its peers are those that have a target."""
     d, M, n, n_peer, J, L, n_checked = SIZES.get(size, SIZES["standard"])
     problem = planted(n, d, M, d // 16)
     literal = {"n_iterations": J, "atoms_per_iteration": L, "threshold": -np.inf}
@@ -59,11 +65,33 @@ def build(size: Size) -> Case:
     ours = Contender(
         OURS, lambda: partial(encode_icfl, problem.X, problem.components, **literal), n
     )
+    solvers = {LOOP: "solve", AS_WRITTEN: "lstsq"}
     peers = [
-        Contender(LOOP, partial(_pytorch, problem, n_peer, J, L, "solve"), n_peer, "torch"),
-        Contender(AS_WRITTEN, partial(_pytorch, problem, n_peer, J, L, "lstsq"), n_peer, "torch"),
+        Contender(
+            name,
+            partial(_pytorch, problem, n_peer, J, L, solvers[name]),
+            n_peer,
+            "torch",
+            target=target,
+        )
+        for name, target in targets.items()
     ]
-    return Case(problem.sizes | {"rounds": J, "atoms a round": L}, ours, peers, check)
+    sizes = problem.sizes | {"rounds": J, "atoms a round": L}
+    return Case(sizes, ours, peers, check, _beside_elsewhere if size != "quick" else _nothing)
+
+
+def _beside_elsewhere(rates: Mapping[str, float]) -> str:
+    """The loop is written here as fast as it gets; what others measured of theirs is slower."""
+    theirs = f", PyTorch's loop {rates[LOOP]:,.0f}" if LOOP in rates else ""
+    return (
+        f"samples per second here: icfl {rates[OURS]:,.0f}{theirs}; ours are "
+        f"{rates[OURS] / ELSEWHERE:.1f} times the {ELSEWHERE} of a literal PyTorch loop measured "
+        f"on another two-core machine with AVX-512, by which no target is judged"
+    )
+
+
+def _nothing(rates: Mapping[str, float]) -> str:
+    return ""
 
 
 def _pytorch(problem: Problem, n: int, J: int, L: int, solver: str) -> Run:
@@ -76,4 +104,8 @@ def _pytorch(problem: Problem, n: int, J: int, L: int, solver: str) -> Run:
     return partial(make(pytorch.best_batch_size(make, X)), X)
 
 
-ROW = Row("icfl", "encode_icfl, 20 x 5", build, target=Target(LOOP, ratio=25))
+ROW = Row(
+    "icfl",
+    "encode_icfl, 20 x 5",
+    partial(build, targets={LOOP: Target(ratio=60), AS_WRITTEN: Target(ratio=60)}),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,8 @@ def build(size: Size) -> Case:
 
     shown = list(PEERS.items())[: 1 if size == "quick" else None]
     peers = [contender(statement, statement, package) for statement, package in shown]
-    return Case({}, contender(OURS, "import icfl", None), peers, check)
+    ours = replace(contender(OURS, "import icfl", None), target=Target(seconds=0.5))
+    return Case({}, ours, peers, check)
 
 
 def _timed(statement: str) -> Run:
@@ -43,4 +45,4 @@ def _timed(statement: str) -> Run:
     return lambda: float(run().stdout)
 
 
-ROW = Row("import", "import icfl", build, unit="s", target=Target(seconds=0.5))
+ROW = Row("import", "import icfl", build, unit="s", memory=False)

@@ -9,7 +9,7 @@ from typing import Any
 from icfl import encode_mp
 from icfl.coding.coders import BlockPursuit
 from speed import answers
-from speed.case import OURS, Case, Contender, Row, Size
+from speed.case import OURS, Case, Contender, Row, Size, Target
 from speed.inputs import planted
 from speed.replay import check_block_pursuit
 from speed.rows.omp import SPAMS, spams_contender
@@ -44,7 +44,7 @@ def build(size: Size) -> Case:
         return facts
 
     ours = Contender(OURS, lambda: partial(encode_mp, problem.X, problem.components, k), n)
-    peers = [spams_contender(problem, k, "another algorithm: it refits")]
+    peers = [spams_contender(problem, k, "another algorithm: it refits", Target(ratio=8))]
     return Case(problem.sizes | {"steps": k}, ours, peers, check)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from icfl import encode_omp
 from icfl.coding.coders import OrthogonalPursuit
 from speed import answers
-from speed.case import OURS, Case, Contender, Row, Run, Size, require
+from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
 from speed.inputs import Problem, planted
 from speed.replay import check_orthogonal_pursuit
 
@@ -57,13 +57,15 @@ def build(size: Size) -> Case:
         SKLEARN,
         partial(_sklearn, problem, n_sklearn, k),
         n_sklearn,
-        note="its Gram matrix not counted",
+        "sklearn",
+        "its Gram matrix not counted",
+        target=Target(ratio=500),
     )
-    peers = [spams_contender(problem, k, "order-recursive: another algorithm"), sklearn]
-    return Case(problem.sizes | {"non-zeros": k}, ours, peers, check)
+    spams = spams_contender(problem, k, "order-recursive: another algorithm", Target(ratio=5))
+    return Case(problem.sizes | {"non-zeros": k}, ours, [spams, sklearn], check)
 
 
-def spams_contender(problem: Problem, k: int, note: str) -> Contender:
+def spams_contender(problem: Problem, k: int, note: str, target: Target) -> Contender:
     """Return SPAMS on all rows; an answer with empty codes is refused."""
 
     def setup() -> Run:
@@ -76,7 +78,7 @@ def spams_contender(problem: Problem, k: int, note: str) -> Contender:
 
         return spams_omp.refuse(Z)
 
-    return Contender(SPAMS, setup, len(problem.X), "spams", note, refuse)
+    return Contender(SPAMS, setup, len(problem.X), "spams", note, refuse, target=target)
 
 
 def _sklearn(problem: Problem, n: int, k: int) -> Run:

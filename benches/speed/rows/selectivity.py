@@ -11,36 +11,50 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from icfl.metrics import selectivity
-from speed.case import OURS, Case, Contender, Row, Run, Size, require
+from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
 from speed.inputs import labelled_codes
 
 __all__ = ["ROW"]
 
-# samples, components, non-zeros, labels
-SIZES = {"quick": (2000, 128, 8, 20), "standard": (100_000, 8192, 100, 1138)}
-DENSE, SPARSE = "NumPy dense products", "SciPy sparse product"
+# samples, samples of the dense peers, components, non-zeros, labels
+SIZES = {"quick": (2000, 1000, 128, 8, 20), "standard": (1_000_000, 50_000, 8192, 100, 1138)}
+DENSE, COUNTS, SPARSE = "NumPy dense products", "NumPy dense counts", "SciPy sparse product"
 
 # Differences of two quotients of integers: a few float64 roundings of numbers up to 1.
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
 def build(size: Size) -> Case:
-    n, M, k, n_labels = SIZES.get(size, SIZES["standard"])
+    n, n_dense, M, k, n_labels = SIZES.get(size, SIZES["standard"])
     Z, labels = labelled_codes(n, M, k, n_labels)
+    first = Z[:n_dense], labels[:n_dense]  # as many as make every label occur, and more
 
     def check(found: Mapping[str, Any]) -> list[str]:
         values = found[OURS].values
         facts = [_check_definition(values, Z, labels)]
-        for name in (peer for peer in (DENSE, SPARSE) if peer in found):
-            worst = float(abs(found[name] - values).max())
+        part = selectivity(*first).values
+        alike = {DENSE: part, COUNTS: part, SPARSE: values}
+        for name in (peer for peer in alike if peer in found):
+            worst = float(abs(found[name] - alike[name]).max())
             require(worst <= ROUNDING, f"{name}: differs by {worst:.2g}")
             facts.append(f"{name}: all {values.size:,} values equal to {worst:.1g}")
         return facts
 
     ours = Contender(OURS, lambda: partial(selectivity, Z, labels), n)
     peers = [
-        Contender(DENSE, partial(_products, "dense_selectivity", Z, labels), n),
-        Contender(SPARSE, partial(_products, "sparse_selectivity", Z, labels), n),
+        Contender(
+            DENSE, partial(_products, "dense_selectivity", *first), n_dense, target=Target(ratio=20)
+        ),
+        Contender(
+            COUNTS,
+            partial(_products, "dense_counts", *first),
+            n_dense,
+            note="rows sorted by label",
+            target=Target(ratio=20),
+        ),
+        Contender(
+            SPARSE, partial(_products, "sparse_selectivity", Z, labels), n, target=Target(ratio=2)
+        ),
     ]
     return Case({"M": M, "non-zeros": k, "labels": n_labels}, ours, peers, check)
 
@@ -56,12 +70,14 @@ def _check_definition(
 ) -> str:
     """Count some features sample by sample."""
     columns = np.linspace(0, Z.shape[1] - 1, n_columns).astype(int)
-    for column, active in zip(columns, (Z[:, columns].toarray() != 0).T, strict=True):
-        for label in np.unique(labels):
-            inside = labels == label
-            expected = active[inside].mean() - active[~inside].mean()
-            off = abs(values[column, label] - expected)
-            require(off <= ROUNDING, f"feature {column}, label {label}: off by {off:.2g}")
+    active = Z[:, columns].toarray() != 0
+    totals = active.sum(axis=0)
+    for label in np.unique(labels):
+        inside = np.flatnonzero(labels == label)
+        counts = active[inside].sum(axis=0)
+        elsewhere = (totals - counts) / (len(labels) - len(inside))
+        off = abs(values[columns, label] - (counts / len(inside) - elsewhere)).max()
+        require(off <= ROUNDING, f"label {label}: off by {off:.2g}")
     return f"{n_columns} features and {values.shape[1]:,} labels equal counts over samples"
 
 

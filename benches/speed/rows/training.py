@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from icfl import ICFL, encode_icfl
 from speed.answers import oracles
-from speed.case import OURS, Case, Contender, Row, Run, Size, require
+from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
 from speed.inputs import Problem, planted
 
 __all__ = ["ROW"]
@@ -45,7 +45,12 @@ def build(size: Size) -> Case:
 
     ours = Contender(OURS, setup, n, note=f"mini-batch {n:,}")
     peer = Contender(
-        PYTORCH, partial(_pytorch, problem, n_peer, J, L), n_peer, "torch", f"mini-batch {n_peer:,}"
+        PYTORCH,
+        partial(_pytorch, problem, n_peer, J, L),
+        n_peer,
+        "torch",
+        f"mini-batch {n_peer:,}",
+        target=Target(ratio=40),
     )
     return Case(problem.sizes | {"rounds": J, "atoms a round": L}, ours, [peer], check)
 

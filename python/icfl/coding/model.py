@@ -230,8 +230,8 @@ class DictionaryModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _encode_blocks(self, X: NDArray[Any]) -> Iterator[tuple[Prepared, Codes]]:
         """Yield blocks of prepared rows with their codes.
 
-        The Gram matrix is used whenever it is within the budget, however few the rows: the same
-        row then gives the same bits whatever was encoded before.
+        The Gram matrix is used whenever it is within the budget, however few the rows: it is built
+        once and kept beside the dictionary for all later calls.
         """
         atoms, bias = self._atoms_and_bias()
         coder, threads = self._coder(), check_n_jobs(self.n_jobs)

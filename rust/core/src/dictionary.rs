@@ -2,17 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::Simd;
-use crate::screen::fixed::{FixedAtoms, Product, Width};
+use crate::screen::fixed::{FixedAtoms, Product};
 use crate::screen::gram::Gram;
 use crate::team::Team;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Calls with fewer rows do not round and pack the atoms: that costs as much as a few rows' scores in float32.
 const FEW_ROWS: usize = 24;
-
-/// Bytes screen for the best few atoms when rounding moves scores by less than this many of their standard
-/// deviations (‖x‖ ‖d‖ / √n_features); beyond it more atoms pass than the faster product saves.
-const COARSEST: f32 = 0.45;
 
 /// Unchanging atoms, shape (n_components, n_features), with what encoders derive from them.
 #[derive(Debug)]
@@ -22,8 +18,7 @@ pub struct Dictionary {
     squared_norms: Vec<f32>,
     largest_norm: f32,
     simd: Simd,
-    words: Kept<FixedAtoms>,
-    bytes: Kept<FixedAtoms>,
+    fixed: Kept<FixedAtoms>,
     gram: Kept<Gram>,
 }
 
@@ -51,8 +46,7 @@ impl Dictionary {
             squared_norms,
             largest_norm,
             simd,
-            words: Kept::default(),
-            bytes: Kept::default(),
+            fixed: Kept::default(),
             gram: Kept::default(),
         })
     }
@@ -92,55 +86,42 @@ impl Dictionary {
         self.simd
     }
 
+    /// Makes now, rather than in the first call that encodes, what encoders derive from the atoms.
+    ///
+    /// # Errors
+    /// Cancellation.
+    pub fn prepare(&self, with_gram: bool, team: &Team<'_>) -> Result<()> {
+        self.product(usize::MAX, team)?;
+        if with_gram {
+            self.gram(team)?;
+        }
+        Ok(())
+    }
+
     /// The Gram matrix in bytes, for pursuits.
     ///
     /// # Errors
     /// Cancellation.
     pub(crate) fn gram(&self, team: &Team<'_>) -> Result<Arc<Gram>> {
         self.gram.get(|| {
-            let product = self.product_of(Width::Words, usize::MAX, team)?;
+            let product = self.product(usize::MAX, team)?;
             Gram::new(&self.atoms, self.n_features, &product, team)
         })
     }
 
-    /// The product that finds the best few atoms of `n_rows` rows soonest.
+    /// The product that screens `n_rows` rows soonest: in fixed point if that is at hand or pays.
     ///
     /// # Errors
     /// Cancellation.
-    pub(crate) fn product_for_search(&self, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
-        let width = Width::fastest(self.simd, self.n_features);
-        let product = self.product_of(width, n_rows, team)?;
-        match &product {
-            Product::Fixed(atoms) if width == Width::Bytes => {
-                let deviations = atoms.relative_error() * (self.n_features as f32).sqrt();
-                if deviations < COARSEST { Ok(product) } else { self.product_for_scores(n_rows, team) }
-            }
-            _ => Ok(product),
-        }
-    }
-
-    /// The product that approximates all scores of `n_rows` rows well.
-    ///
-    /// # Errors
-    /// Cancellation.
-    pub(crate) fn product_for_scores(&self, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
-        self.product_of(Width::Words, n_rows, team)
-    }
-
-    /// Fixed point of a width if it is there or pays for `n_rows` rows; float32 otherwise.
-    fn product_of(&self, width: Width, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
-        let kept = match width {
-            Width::Bytes => &self.bytes,
-            Width::Words => &self.words,
+    pub(crate) fn product(&self, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
+        let (d, norm, simd) = (self.n_features, self.largest_norm, self.simd);
+        let fixed = if simd.has_integer_products() && n_rows >= FEW_ROWS {
+            Some(self.fixed.get(|| FixedAtoms::new(&self.atoms, d, norm, simd, team))?)
+        } else {
+            self.fixed.peek()
         };
-        let pays = self.simd.has_integer_products() && n_rows >= FEW_ROWS;
-        let make =
-            || FixedAtoms::new(&self.atoms, self.n_features, self.largest_norm, width, self.simd, team);
-        let fixed = if pays { Some(kept.get(make)?) } else { kept.peek() };
-        Ok(fixed.map_or(
-            Product::Float { atoms: &self.atoms, largest_norm: self.largest_norm, simd: self.simd },
-            Product::Fixed,
-        ))
+        let float = Product::Float { atoms: &self.atoms, largest_norm: norm, simd };
+        Ok(fixed.map_or(float, Product::Fixed))
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Random, gamma, team};
+use common::{Random, gamma, inner, length, team, widened};
 use icfl_core::codes::Codes;
 use icfl_core::dictionary::Dictionary;
 use icfl_core::encode::{Icfl, Inputs, Omp, Selection, encode_icfl, encode_omp, encode_topk};
@@ -27,7 +27,7 @@ enum Kind {
 const KINDS: [Kind; 4] = [Kind::Uniform, Kind::HeavyTailed, Kind::Clustered, Kind::Signs];
 
 fn unit(mut x: Vec<f32>) -> Vec<f32> {
-    let norm = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt() as f32;
+    let norm = length(&widened(&x)) as f32;
     x.iter_mut().for_each(|v| *v /= norm.max(f32::MIN_POSITIVE));
     x
 }
@@ -36,7 +36,7 @@ fn unit(mut x: Vec<f32>) -> Vec<f32> {
 fn vectors(kind: Kind, n: usize, d: usize, random: &mut Random) -> Vec<f32> {
     let centres: Vec<_> = (0..5).map(|_| unit(random.values(d))).collect();
     let mut one = |i: usize| match kind {
-        Kind::Uniform => unit(random.values(d)),
+        Kind::Uniform => random.directions(1, d),
         Kind::HeavyTailed => {
             unit((0..d).map(|_| (random.uniform(-1.0, 1.0) / random.uniform(0.02, 1.0)).powi(3)).collect())
         }
@@ -260,8 +260,8 @@ fn topk_is_that_of_float64() {
 
 /// ⟨d_m, x⟩ of every atom, in float64.
 fn products(atoms: &[f32], x: &[f32]) -> Vec<f64> {
-    let product = |atom: &[f32]| atom.iter().zip(x).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-    atoms.chunks(x.len()).map(product).collect()
+    let x = widened(x);
+    atoms.chunks(x.len()).map(|atom| inner(&widened(atom), &x)).collect()
 }
 
 #[test]

@@ -13,7 +13,7 @@ type PreparedArrays<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>
 /// (lower, higher) atoms of pairs.
 type PairArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
 
-/// Instruction set in use: "scalar", "avx2" or "avx512".
+/// Instruction set in use: "scalar", "avx2", "avx512" or "avx512vnni".
 #[pyfunction]
 pub(crate) fn simd_level() -> PyResult<&'static str> {
     Ok(simd()?.name())

@@ -23,22 +23,13 @@ pub(super) const CASES: &[Case] = &[
     ("omp", |s| omp(s, false)),
 ];
 
-/// Only the Gram matrix.
+/// The atoms in fixed point, and their Gram matrix.
 fn gram(s: Setting) -> Work {
     let atoms = dictionary(s).atoms().to_vec();
     work(move || {
         let dictionary = Dictionary::new(atoms.clone(), s.d, s.simd).expect("atoms are finite");
-        make_gram(&dictionary);
-        dictionary
+        dictionary.prepare(true, &alone()).expect("nobody cancels");
     })
-}
-
-/// A pursuit of one sample, for which the dictionary makes its Gram matrix and keeps it.
-fn make_gram(dictionary: &Dictionary) {
-    let x = ArrayView2::from_shape((1, dictionary.n_features()), dictionary.atom(0)).expect("one sample");
-    let inputs = Inputs::new(Rows::F32(x), None, dictionary).expect("widths agree");
-    let options = Omp { n_nonzero: 1, threshold: 0.0, selection: Selection::Absolute, use_gram: true };
-    encode_omp(&inputs, &options, &alone()).expect("values are finite, and nobody cancels");
 }
 
 fn topk(s: Setting) -> Work {
@@ -68,9 +59,7 @@ fn encoder(
 ) -> Work {
     let dictionary = dictionary(s);
     let x = samples(s, dictionary.atoms());
-    if use_gram {
-        make_gram(&dictionary);
-    }
+    dictionary.prepare(use_gram, &alone()).expect("nobody cancels");
     work(move || {
         let rows = Rows::F32(ArrayView2::from_shape((s.n, s.d), &x).expect("n samples of d features"));
         let inputs = Inputs::new(rows, None, &dictionary).expect("widths agree");

@@ -2,7 +2,7 @@
 
 use super::data::values;
 use super::{Case, Setting, Work, work};
-use icfl_core::kernels::Simd;
+use icfl_core::kernels::{Finish, Simd, row_stride};
 use icfl_core::top::Top;
 use std::hint::black_box;
 
@@ -14,6 +14,11 @@ pub(super) const CASES: &[Case] = &[
     ("scan_best_5", |s| scan(s, 5, Simd::scan)),
     ("scan_best_64", |s| scan(s, 64, Simd::scan)),
     ("scan_absolute_best_1", |s| scan(s, 1, Simd::scan_absolute)),
+    ("above", above),
+    ("axpy_bytes_5", axpy_bytes),
+    ("pair_products_6", pair_products),
+    ("quantise", quantise),
+    ("product", product),
 ];
 
 fn dot(s: Setting) -> Work {
@@ -32,6 +37,57 @@ fn axpy_rows(s: Setting, n_rows: usize) -> Work {
             [row] => s.simd.axpy(coefficients[0], row, black_box(&mut y)),
             _ => s.simd.axpy_rows(&coefficients, &rows, 0, black_box(&mut y)),
         }
+    })
+}
+
+/// One value in a few hundred is above the limit, as in a pursuit.
+fn above(s: Setting) -> Work {
+    let scores = values(s.m, 1);
+    let limit = 0.99 * s.simd.largest(&scores);
+    work(move || {
+        let mut found = 0;
+        s.simd.above(black_box(&scores), limit, |at, _| found += at);
+        found
+    })
+}
+
+fn axpy_bytes(s: Setting) -> Work {
+    let rows: Vec<Vec<i8>> =
+        (0..5).map(|l| values(s.m, l).iter().map(|v| (100.0 * v) as i8).collect()).collect();
+    let mut y = values(s.m, 2);
+    work(move || {
+        let rows: Vec<&[i8]> = rows.iter().map(Vec::as_slice).collect();
+        s.simd.axpy_bytes(&[1e-3, -1e-3, 2e-3, -2e-3, 1e-4], &rows, 0, black_box(&mut y));
+    })
+}
+
+/// Five atoms and a residual.
+fn pair_products(s: Setting) -> Work {
+    let vectors: Vec<Vec<f32>> = (0..6).map(|l| values(s.d, l)).collect();
+    let mut products = Vec::new();
+    work(move || {
+        let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+        s.simd.pair_products(black_box(&vectors), &mut products);
+        products[0]
+    })
+}
+
+fn quantise(s: Setting) -> Work {
+    let x = values(s.m, 1);
+    let mut out = vec![0; s.m.div_ceil(2)];
+    work(move || s.simd.quantise(black_box(&x), 1000.0, &mut out))
+}
+
+/// Fourteen rows, the register tile of AVX-512, and four strips.
+fn product(s: Setting) -> Work {
+    let (height, width, pairs) = (14, 4 * s.simd.strip(), s.d.div_ceil(2));
+    let (rows, strips) = (vec![0x0003_0002; height * row_stride(pairs)], vec![0x0005_0004; width * pairs]);
+    let (scales, row_scales) = (vec![1.0; width], vec![1.0; height]);
+    let mut out = vec![0.0; height * width];
+    work(move || {
+        let finish = Finish { scales: &scales, row_scales: &row_scales };
+        s.simd.product(black_box(&rows), &strips, pairs, finish, &mut out, width);
+        out[0]
     })
 }
 

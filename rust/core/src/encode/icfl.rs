@@ -14,17 +14,17 @@
 //! memory. Without it each round costs a screening product of residuals with all atoms. Both give the same
 //! codes. With one atom an iteration this is matching pursuit.
 
+use super::by_gram::each_sample;
 use super::solve::{Cholesky, solve_block};
 use super::support::Support;
-use super::{Inputs, Selection, TILE_ROWS, entry_score, whole_rows};
+use super::{Inputs, Selection, TILE_ROWS, entry_score};
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
-use crate::screen::fixed::FixedRows;
-use crate::screen::pursuit::Scores;
 use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
+use std::cmp::Ordering;
 
 /// Options of [`encode_icfl`].
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ struct Round {
     top: Top,
     cholesky: Cholesky,
     solution: Vec<f64>,
-    scores: Vec<f32>,
+    products: Vec<f32>,
     steps: Vec<f32>,
 }
 
@@ -68,7 +68,7 @@ impl Round {
             top: Top::new(options.atoms_per_iteration.min(dictionary.n_components())),
             cholesky: Cholesky::default(),
             solution: Vec::new(),
-            scores: Vec::new(),
+            products: Vec::new(),
             steps: Vec::new(),
         }
     }
@@ -77,67 +77,47 @@ impl Round {
     fn step(&mut self, residual: &mut [f32], dictionary: &Dictionary) {
         let simd = dictionary.simd();
         let atoms = self.top.indices();
-        let atom = |l: usize| dictionary.atom(atoms[l] as usize);
-        self.scores.clear();
-        self.scores.extend((0..atoms.len()).map(|l| simd.dot(atom(l), residual)));
-        solve_block(
-            atoms.len(),
-            |a, b| simd.dot(atom(a), atom(b)),
-            |l| self.scores[l],
-            &mut self.cholesky,
-            &mut self.solution,
-        );
+        let rows: Vec<&[f32]> = atoms.iter().map(|&atom| dictionary.atom(atom as usize)).collect();
+        let vectors: Vec<&[f32]> = rows.iter().copied().chain([&*residual]).collect();
+        simd.pair_products(&vectors, &mut self.products);
+        let product = |a: usize, b: usize| self.products[b * (b - 1) / 2 + a];
+        let gram = |a: usize, b: usize| match a.cmp(&b) {
+            Ordering::Less => product(a, b),
+            Ordering::Equal => dictionary.squared_norms()[atoms[a] as usize],
+            Ordering::Greater => product(b, a),
+        };
+        let score = |l| product(l, atoms.len());
+        solve_block(atoms.len(), gram, score, &mut self.cholesky, &mut self.solution);
         self.steps.clear();
-        for (l, &a) in self.solution.iter().enumerate() {
-            self.steps.push(-a as f32);
-            simd.axpy(-a as f32, atom(l), residual);
-        }
+        self.steps.extend(self.solution.iter().map(|&a| -a as f32));
+        simd.axpy_rows(&self.steps, &rows, 0, residual);
     }
 }
 
 fn with_gram(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
-    let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let gram = dictionary.gram(team)?;
-    let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
-    let stride = product.columns(m);
-    let scratch = || {
-        let buffers = (FixedRows::default(), Vec::new(), Vec::new());
-        (buffers, Round::new(options, dictionary), Support::new(m))
-    };
-    inputs.encode(whole_rows(dictionary), team, scratch, |(buffers, round, support), tile, out| {
-        let (rows, approximate, residual) = buffers;
-        product.load(tile, d, rows);
-        approximate.resize(tile.len() / d * stride, 0.0);
-        product.scores(tile, d, rows, 0..m, approximate, stride);
-        for (r, (sample, values)) in tile.chunks(d).zip(approximate.chunks_mut(stride)).enumerate() {
-            team.cancel().check()?;
-            residual.clear();
-            residual.extend_from_slice(sample);
-            let entry = entry_score(options.threshold, sample, dictionary);
-            let bound = product.bound(d, rows, r);
-            let mut scores = Scores::new(&mut values[..m], bound, sample, dictionary, &gram);
-            for _ in 0..options.n_iterations {
-                scores.best(residual, entry, options.selection, &[], &mut round.top);
-                if round.top.indices().is_empty() {
-                    break;
-                }
-                round.step(residual, dictionary);
-                scores.step(round.top.indices(), &round.steps);
-                for (&atom, &step) in round.top.indices().iter().zip(&round.steps) {
-                    support.add(atom, -step);
-                }
+    let scratch = || (Round::new(options, dictionary), Support::new(dictionary.n_components()));
+    each_sample(inputs, options.threshold, team, scratch, |(round, support), sample, out| {
+        for _ in 0..options.n_iterations {
+            let (residual, scores) = (&mut *sample.residual, &mut sample.scores);
+            scores.best(residual, sample.entry, options.selection, &[], &mut round.top);
+            if round.top.indices().is_empty() {
+                break;
             }
-            support.finish(out);
+            round.step(residual, dictionary);
+            scores.step(round.top.indices(), &round.steps);
+            for (&atom, &step) in round.top.indices().iter().zip(&round.steps) {
+                support.add(atom, -step);
+            }
         }
-        Ok(())
+        support.finish(out);
     })
 }
 
 fn with_residuals(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let product = dictionary.product_for_search(inputs.rows.len(), team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
     let scratch = || (Search::default(), Round::new(options, dictionary), Support::new(m));
     inputs.encode(TILE_ROWS, team, scratch, |(search, round, support), tile, out| {
         let floors: Vec<f32> =

@@ -4,6 +4,7 @@
 //! a tile is encoded by one worker, and the tiles' codes are joined in order. Tile sizes depend on
 //! shapes alone, so codes have the same bits for any number of threads.
 
+mod by_gram;
 mod icfl;
 pub(crate) mod omp;
 mod solve;
@@ -84,14 +85,6 @@ pub(crate) const TILE_ROWS: usize = 252;
 
 /// Tiles of smaller calls have a multiple of this many rows.
 const TILE_STEP: usize = 14;
-
-/// Scores that a worker holds when it keeps whole rows of them: 8 MiB.
-const WHOLE_SCORES: usize = 1 << 21;
-
-/// Rows of a tile whose scores against all atoms are kept.
-fn whole_rows(dictionary: &Dictionary) -> usize {
-    (WHOLE_SCORES / dictionary.n_components() / TILE_STEP * TILE_STEP).clamp(TILE_STEP, TILE_ROWS)
-}
 
 /// How atoms are ranked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

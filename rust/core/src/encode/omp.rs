@@ -4,13 +4,12 @@
 //! (Pati et al. 1993; the Gram form is Batch-OMP, Rubinstein, Zibulevsky & Elad 2008). A sample ends
 //! early when no score exceeds its entry score, or when the best atom depends on those chosen.
 
+use super::by_gram::each_sample;
 use super::solve::Cholesky;
-use super::{Inputs, Selection, TILE_ROWS, entry_score, whole_rows};
+use super::{Inputs, Selection, TILE_ROWS, entry_score};
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
-use crate::screen::fixed::FixedRows;
-use crate::screen::pursuit::Scores;
 use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
@@ -91,43 +90,26 @@ impl Fit {
 
 fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
-    let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let gram = dictionary.gram(team)?;
-    let product = dictionary.product_for_scores(inputs.rows.len(), team)?;
-    let stride = product.columns(m);
-    let scratch = || ((FixedRows::default(), Vec::new(), Vec::new()), Fit::default(), Top::new(1));
-    inputs.encode(whole_rows(dictionary), team, scratch, |(buffers, fit, top), tile, out| {
-        let (rows, approximate, residual) = buffers;
-        product.load(tile, d, rows);
-        approximate.resize(tile.len() / d * stride, 0.0);
-        product.scores(tile, d, rows, 0..m, approximate, stride);
-        for (r, (sample, values)) in tile.chunks(d).zip(approximate.chunks_mut(stride)).enumerate() {
-            team.cancel().check()?;
-            residual.clear();
-            residual.extend_from_slice(sample);
-            let entry = entry_score(options.threshold, sample, dictionary);
-            let bound = product.bound(d, rows, r);
-            let mut scores = Scores::new(&mut values[..m], bound, sample, dictionary, &gram);
-            let mut steps = Vec::new();
-            while fit.atoms.len() < options.n_nonzero {
-                scores.best(residual, entry, options.selection, &fit.atoms, top);
-                fit.previous(&mut steps);
-                if !step_residual(sample, residual, top, dictionary, fit) {
-                    break;
-                }
-                fit.change(&mut steps);
-                scores.step(&fit.atoms, &steps);
+    let scratch = || (Fit::default(), Top::new(1), Vec::new());
+    each_sample(inputs, options.threshold, team, scratch, |(fit, top, steps), sample, out| {
+        while fit.atoms.len() < options.n_nonzero {
+            let (residual, scores) = (&mut *sample.residual, &mut sample.scores);
+            scores.best(residual, sample.entry, options.selection, &fit.atoms, top);
+            fit.previous(steps);
+            if !step_residual(sample.values, residual, top, dictionary, fit) {
+                break;
             }
-            fit.finish(out);
+            fit.change(steps);
+            scores.step(&fit.atoms, steps);
         }
-        Ok(())
+        fit.finish(out);
     })
 }
 
 fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
     let d = dictionary.n_features();
-    let product = dictionary.product_for_search(inputs.rows.len(), team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
     let scratch = || (Search::default(), Top::new(1), vec![Fit::default(); TILE_ROWS]);
     inputs.encode(TILE_ROWS, team, scratch, |(search, top, fits), tile, out| {
         let floors: Vec<f32> =
@@ -169,8 +151,8 @@ pub(crate) fn step_residual(
         return false;
     }
     residual.copy_from_slice(sample);
-    for (&atom, &a) in fit.atoms.iter().zip(&fit.coefficients) {
-        simd.axpy(-a as f32, dictionary.atom(atom as usize), residual);
-    }
+    let steps: Vec<f32> = fit.coefficients.iter().map(|&a| -a as f32).collect();
+    let rows: Vec<&[f32]> = fit.atoms.iter().map(|&atom| dictionary.atom(atom as usize)).collect();
+    simd.axpy_rows(&steps, &rows, 0, residual);
     true
 }

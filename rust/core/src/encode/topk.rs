@@ -12,7 +12,7 @@ use crate::team::Team;
 /// [`crate::Error::NotFinite`], or cancellation.
 pub fn encode_topk(inputs: &Inputs<'_>, n_nonzero: usize, team: &Team<'_>) -> Result<Codes> {
     let dictionary = inputs.dictionary;
-    let product = dictionary.product_for_search(inputs.rows.len(), team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
     let floors = [0.0; TILE_ROWS];
     let wanted = Wanted { most: n_nonzero, selection: Selection::Positive, floors: &floors };
     let scratch = || (Search::default(), Vec::new());

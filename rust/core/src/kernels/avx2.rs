@@ -72,9 +72,9 @@ impl Integers for __m256i {
     const ROWS: usize = 6;
 
     #[inline(always)]
-    unsafe fn splat(group: i32) -> Self {
+    unsafe fn splat(pair: i32) -> Self {
         // SAFETY: see the impl.
-        unsafe { _mm256_set1_epi32(group) }
+        unsafe { _mm256_set1_epi32(pair) }
     }
     #[inline(always)]
     unsafe fn load(from: *const i32) -> Self {
@@ -87,30 +87,15 @@ impl Integers for __m256i {
         unsafe { _mm256_add_epi32(self, _mm256_madd_epi16(a, b)) }
     }
     #[inline(always)]
-    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
-        // Bytes at odd and even places become int16: vpmaddubsw would saturate.
-        // SAFETY: see the impl.
-        unsafe {
-            let low = _mm256_set1_epi16(0xff);
-            let even = _mm256_madd_epi16(
-                _mm256_and_si256(a, low),
-                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)),
-            );
-            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
-            _mm256_add_epi32(self, _mm256_add_epi32(even, odd))
-        }
-    }
-    #[inline(always)]
     unsafe fn store(self, to: *mut i32) {
         // SAFETY: see the impl.
         unsafe { _mm256_storeu_si256(to.cast(), self) }
     }
     #[inline(always)]
-    unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
+    unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32) {
         // SAFETY: see the impl.
         unsafe {
-            let sums = _mm256_sub_epi32(self, _mm256_loadu_si256(offsets.cast()));
-            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scales));
+            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(self), _mm256_loadu_ps(scales));
             _mm256_storeu_ps(to, _mm256_mul_ps(scaled, _mm256_set1_ps(scale)));
         }
     }

@@ -67,9 +67,9 @@ impl Integers for __m512i {
     const ROWS: usize = 8;
 
     #[inline(always)]
-    unsafe fn splat(group: i32) -> Self {
+    unsafe fn splat(pair: i32) -> Self {
         // SAFETY: see the impl.
-        unsafe { _mm512_set1_epi32(group) }
+        unsafe { _mm512_set1_epi32(pair) }
     }
     #[inline(always)]
     unsafe fn load(from: *const i32) -> Self {
@@ -82,28 +82,14 @@ impl Integers for __m512i {
         unsafe { _mm512_add_epi32(self, _mm512_madd_epi16(a, b)) }
     }
     #[inline(always)]
-    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
-        // Bytes at odd and even places become int16: vpmaddubsw would saturate.
-        // SAFETY: see the impl.
-        unsafe {
-            let low = _mm512_set1_epi16(0xff);
-            let even = _mm512_madd_epi16(
-                _mm512_and_si512(a, low),
-                _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b)),
-            );
-            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(a), _mm512_srai_epi16::<8>(b));
-            _mm512_add_epi32(self, _mm512_add_epi32(even, odd))
-        }
-    }
-    #[inline(always)]
     unsafe fn store(self, to: *mut i32) {
         // SAFETY: see the impl.
         unsafe { _mm512_storeu_si512(to.cast(), self) }
     }
     #[inline(always)]
-    unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
+    unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32) {
         // SAFETY: forwarded from the caller.
-        unsafe { finish(self, offsets, scales, scale, to) }
+        unsafe { finish(self, scales, scale, to) }
     }
 }
 
@@ -112,16 +98,9 @@ impl Integers for __m512i {
 /// # Safety
 /// As there.
 #[inline(always)]
-pub(super) unsafe fn finish(
-    sums: __m512i,
-    offsets: *const i32,
-    scales: *const f32,
-    scale: f32,
-    to: *mut f32,
-) {
+pub(super) unsafe fn finish(sums: __m512i, scales: *const f32, scale: f32, to: *mut f32) {
     // SAFETY: the caller's pointers cover sixteen values, on a CPU with AVX-512F.
     unsafe {
-        let sums = _mm512_sub_epi32(sums, _mm512_loadu_si512(offsets.cast()));
         let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales));
         _mm512_storeu_ps(to, _mm512_mul_ps(scaled, _mm512_set1_ps(scale)));
     }

@@ -25,7 +25,7 @@ mod vnni;
 
 pub use integers::{Finish, row_stride};
 pub use outer::STRIP;
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_pages};
 pub use product::{matmul, matmul_transposed};
 
 use crate::top::Top;
@@ -45,6 +45,16 @@ macro_rules! instantiate {
         pub(super) unsafe fn dot(a: &[f32], b: &[f32]) -> f32 {
             // SAFETY: forwarded from the caller.
             unsafe { super::generic::dot::<$vector>(a, b) }
+        }
+
+        /// See [`super::generic::pair_products`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set; the vectors have one length, and `out` a place for every pair.
+        $(#[$feature])?
+        pub(super) unsafe fn pair_products(vectors: &[&[f32]], out: &mut [f32]) {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::generic::pair_products::<$vector>(vectors, out) }
         }
 
         /// See [`super::generic::axpy_rows`].
@@ -130,18 +140,16 @@ macro_rules! instantiate {
         /// # Safety
         /// As there.
         $(#[$feature])?
-        pub(super) unsafe fn product<const KIND: bool>(
+        pub(super) unsafe fn product(
             rows: &[i32],
             strips: &[i32],
-            groups: usize,
+            pairs: usize,
             finish: super::integers::Finish<'_>,
             out: &mut [f32],
             stride: usize,
         ) {
             // SAFETY: forwarded from the caller.
-            unsafe {
-                super::integers::product::<$integers, KIND>(rows, strips, groups, finish, out, stride);
-            }
+            unsafe { super::integers::product::<$integers>(rows, strips, pairs, finish, out, stride) }
         }
 
         /// See [`super::integers::quantise`].
@@ -149,19 +157,9 @@ macro_rules! instantiate {
         /// # Safety
         /// As there.
         $(#[$feature])?
-        pub(super) unsafe fn quantise_i16(x: &[f32], scale: f32, out: &mut [i16]) -> f32 {
+        pub(super) unsafe fn quantise(x: &[f32], scale: f32, out: &mut [i16]) -> f32 {
             // SAFETY: forwarded from the caller.
-            unsafe { super::integers::quantise(x, scale, out, |value| value as i16) }
-        }
-
-        /// As [`quantise_i16`], with `offset` added.
-        ///
-        /// # Safety
-        /// As there.
-        $(#[$feature])?
-        pub(super) unsafe fn quantise_u8(x: &[f32], scale: f32, offset: i32, out: &mut [u8]) -> f32 {
-            // SAFETY: forwarded from the caller.
-            unsafe { super::integers::quantise(x, scale, out, |value| value.wrapping_add(offset) as u8) }
+            unsafe { super::integers::quantise(x, scale, out) }
         }
     };
 }
@@ -280,6 +278,15 @@ impl Simd {
         dispatch!(self, dot(a, b))
     }
 
+    /// Inner products of all pairs of a few vectors, in the order (0, 1), (0, 2), (1, 2), (0, 3), ...
+    #[inline]
+    pub fn pair_products(self, vectors: &[&[f32]], out: &mut Vec<f32>) {
+        assert!(vectors.iter().all(|vector| vector.len() == vectors[0].len()));
+        out.clear();
+        out.resize(vectors.len() * vectors.len().saturating_sub(1) / 2, 0.0);
+        dispatch!(self, pair_products(vectors, out));
+    }
+
     /// `y += coefficient * x`.
     #[inline]
     pub fn axpy(self, coefficient: f32, x: &[f32], y: &mut [f32]) {
@@ -359,65 +366,37 @@ impl Simd {
         self.0 != Level::Scalar
     }
 
-    /// Whether a product of bytes takes fewer instructions than one of int16.
-    #[inline]
-    pub fn has_byte_products(self) -> bool {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Level::Vnni => true,
-            _ => false,
-        }
-    }
-
-    /// Products of rows with packed strips; `quads`: groups of four bytes instead of two int16.
+    /// Products of rows with packed strips of int16 pairs: see [`integers`].
     ///
-    /// `out[r][c] = (Σ_g rows[r][g] · strips[c][g] - offsets[c]) * scales[c] * row_scales[r]`, rows of
-    /// `out` being `stride` apart.
+    /// `out[r][c] = Σ_p rows[r][p] · strips[c][p] * scales[c] * row_scales[r]`, rows of `rows` being
+    /// [`row_stride`]`(pairs)` and those of `out` `stride` apart.
     pub fn product(
         self,
-        quads: bool,
         rows: &[i32],
         strips: &[i32],
-        groups: usize,
+        pairs: usize,
         finish: Finish<'_>,
         out: &mut [f32],
         stride: usize,
     ) {
         let (height, width) = (finish.row_scales.len(), finish.scales.len());
-        assert!(width <= stride && width.is_multiple_of(self.strip()) && finish.offsets.len() == width);
-        assert!(rows.len() == height * integers::row_stride(groups) && strips.len() == width * groups);
+        assert!(width <= stride && width.is_multiple_of(self.strip()));
+        assert!(rows.len() == height * row_stride(pairs) && strips.len() == width * pairs);
         assert!(height == 0 || out.len() >= (height - 1) * stride + width);
-        if quads {
-            dispatch!(self, product::<{ integers::QUADS }>(rows, strips, groups, finish, out, stride));
-        } else {
-            dispatch!(self, product::<{ integers::PAIRS }>(rows, strips, groups, finish, out, stride));
-        }
+        dispatch!(self, product(rows, strips, pairs, finish, out, stride));
     }
 
-    /// Writes `round(x * scale)` as int16 in groups of two and returns `‖x * scale - round(x * scale)‖²`.
+    /// Writes `round(x * scale)` as int16 pairs and returns `‖x * scale - round(x * scale)‖²`.
     ///
     /// # Panics
-    /// When `out` is too short, or some `|x * scale|` is no int16.
-    pub fn quantise_pairs(self, x: &[f32], scale: f32, out: &mut [i32]) -> f32 {
+    /// When `out` is too short, or some `|x * scale|` rounds to no int16.
+    pub fn quantise(self, x: &[f32], scale: f32, out: &mut [i32]) -> f32 {
         assert!(2 * out.len() >= x.len());
         assert!(self.largest(x) * scale < 32_767.5);
         // SAFETY: any bits are an int16, and two of them lie in each int32.
         let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<i16>(), 2 * out.len()) };
         out[x.len()..].fill(0);
-        dispatch!(self, quantise_i16(x, scale, &mut out[..x.len()]))
-    }
-
-    /// Writes `round(x * scale) + offset` as bytes in groups of four and returns `‖x * scale - round(x * scale)‖²`.
-    ///
-    /// # Panics
-    /// When `out` is too short, or some `|x * scale|` exceeds 127.
-    pub fn quantise_quads(self, x: &[f32], scale: f32, offset: i32, out: &mut [i32]) -> f32 {
-        assert!(4 * out.len() >= x.len());
-        assert!(self.largest(x) * scale < 127.5);
-        // SAFETY: any bits are a byte, and four of them lie in each int32.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), 4 * out.len()) };
-        out[x.len()..].fill(0);
-        dispatch!(self, quantise_u8(x, scale, offset, &mut out[..x.len()]))
+        dispatch!(self, quantise(x, scale, &mut out[..x.len()]))
     }
 }
 

@@ -60,8 +60,8 @@ impl Integers for i32 {
     const ROWS: usize = 4;
 
     #[inline(always)]
-    unsafe fn splat(group: i32) -> Self {
-        group
+    unsafe fn splat(pair: i32) -> Self {
+        pair
     }
     #[inline(always)]
     unsafe fn load(from: *const i32) -> Self {
@@ -70,13 +70,8 @@ impl Integers for i32 {
     }
     #[inline(always)]
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self {
-        let half = |group: i32, at: u32| i32::from((group >> (16 * at)) as i16);
+        let half = |pair: i32, at: u32| i32::from((pair >> (16 * at)) as i16);
         (0..2).fold(self, |sum, at| sum.wrapping_add(half(a, at) * half(b, at)))
-    }
-    #[inline(always)]
-    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
-        let bytes = a.to_le_bytes().into_iter().zip(b.to_le_bytes());
-        bytes.fold(self, |sum, (a, b)| sum.wrapping_add(i32::from(a) * i32::from(b as i8)))
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut i32) {
@@ -84,9 +79,9 @@ impl Integers for i32 {
         unsafe { *to = self }
     }
     #[inline(always)]
-    unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
+    unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32) {
         // SAFETY: the caller's pointers cover one value.
-        unsafe { *to = self.wrapping_sub(*offsets) as f32 * *scales * scale }
+        unsafe { *to = self as f32 * *scales * scale }
     }
 }
 

@@ -15,9 +15,9 @@ impl Integers for Vnni {
     const ROWS: usize = 14;
 
     #[inline(always)]
-    unsafe fn splat(group: i32) -> Self {
+    unsafe fn splat(pair: i32) -> Self {
         // SAFETY: see the impl.
-        Vnni(unsafe { _mm512_set1_epi32(group) })
+        Vnni(unsafe { _mm512_set1_epi32(pair) })
     }
     #[inline(always)]
     unsafe fn load(from: *const i32) -> Self {
@@ -43,19 +43,14 @@ impl Integers for Vnni {
         Vnni(sum)
     }
     #[inline(always)]
-    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
-        // SAFETY: see the impl.
-        Vnni(unsafe { _mm512_dpbusd_epi32(self.0, a.0, b.0) })
-    }
-    #[inline(always)]
     unsafe fn store(self, to: *mut i32) {
         // SAFETY: see the impl.
         unsafe { _mm512_storeu_si512(to.cast(), self.0) }
     }
     #[inline(always)]
-    unsafe fn finish(self, offsets: *const i32, scales: *const f32, scale: f32, to: *mut f32) {
+    unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32) {
         // SAFETY: forwarded from the caller.
-        unsafe { super::avx512::finish(self.0, offsets, scales, scale, to) }
+        unsafe { super::avx512::finish(self.0, scales, scale, to) }
     }
 }
 

@@ -1,11 +1,8 @@
 //! Rows and atoms in fixed point, and bounds on what rounding did to them.
 //!
-//! *Words*: int16 scaled so that every vector has a norm of 44,000 or a largest value of 32,767, whichever
-//! is less. 44,000² < 2^31, so no sum of products overflows, and the rounding error is at most √n/2 of
-//! 44,000 whatever the distribution of values: 2.1e-4 of the norm for 1,024 Gaussian values, as for any
-//! others. *Bytes*: the largest value becomes 127; the error of 1,024 Gaussian values is 0.8 % of the norm, more
-//! for heavier tails, and the product twice as fast where the CPU has byte products (1,300 GFLOP/s for
-//! 660 of words and 230 of float32, on two cores with AVX-512 VNNI).
+//! Values are int16, scaled so that every vector has a norm of 44,000 or a largest value of 32,766,
+//! whichever is less. 44,000² < 2^31, so no sum of products overflows, and the rounding error is at most √n/2
+//! of 44,000 whatever the distribution of values: 2.1e-4 of the norm for 1,024 values.
 
 use super::dot_error;
 use crate::error::Result;
@@ -14,20 +11,11 @@ use crate::team::Team;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Norm that words are scaled to.
-const WORD_NORM: f32 = 44_000.0;
+/// Norm that vectors are scaled to.
+const NORM: f32 = 44_000.0;
 
-/// Largest word; float32 scaling may exceed it by rounding, so a little less than 32,767.
-const LARGEST_WORD: f32 = 32_766.0;
-
-/// Largest byte, likewise.
-const LARGEST_BYTE: f32 = 126.99;
-
-/// Byte rows are stored with this added, since the product takes them unsigned.
-const BYTE_OFFSET: i32 = 128;
-
-/// Beyond this width a sum of byte products could pass 2^31.
-const WIDEST_BYTES: usize = 1 << 16;
+/// Largest value; float32 scaling may exceed it by rounding, so a little less than 32,767.
+const LARGEST: f32 = 32_766.0;
 
 /// Atoms packed by a worker at a time.
 const PACK: usize = 128;
@@ -44,53 +32,6 @@ const TINY: f32 = 1e-17;
 /// Added to norms below [`TINY`]: n eps/2 of this is more than n products lose that underflow.
 const LOST: f32 = 1e-30;
 
-/// How numbers are rounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
-    Bytes,
-    Words,
-}
-
-impl Width {
-    /// Bytes where their products are fast and cannot overflow.
-    pub(crate) fn fastest(simd: Simd, d: usize) -> Width {
-        if simd.has_byte_products() && d <= WIDEST_BYTES { Width::Bytes } else { Width::Words }
-    }
-
-    /// Numbers in a group of 32 bits.
-    fn per_group(self) -> usize {
-        match self {
-            Width::Bytes => 4,
-            Width::Words => 2,
-        }
-    }
-
-    /// The factor for a vector; zero when the vector cannot be scaled (it then rounds to zero).
-    fn scale(self, norm: f32, largest: f32) -> f32 {
-        let scale = match self {
-            Width::Bytes => LARGEST_BYTE / largest,
-            Width::Words => (WORD_NORM / norm).min(LARGEST_WORD / largest),
-        };
-        if scale.is_normal() && norm.is_normal() && (1.0 / scale).is_normal() { scale } else { 0.0 }
-    }
-
-    /// Rounds one vector; returns its inverse scale and ‖x - x̂‖.
-    fn round(self, simd: Simd, x: &[f32], norm: f32, offset: i32, out: &mut [i32]) -> (f32, f32) {
-        let largest = simd.largest(x);
-        let scale = self.scale(norm, largest);
-        if scale == 0.0 {
-            out.fill(0);
-            return (0.0, norm);
-        }
-        let squares = match self {
-            Width::Bytes => simd.quantise_quads(x, scale, offset, out),
-            Width::Words => simd.quantise_pairs(x, scale, out),
-        };
-        // Scaling rounds every value by half a unit in its last place: at most eps/2 of the norm in all.
-        (1.0 / scale, SLACK * (squares.sqrt() / scale + f32::EPSILON * norm))
-    }
-}
-
 /// ‖x‖, or a bound where float32 loses squares: below [`TINY`] it is √n max|x|, and a little for what products
 /// of such values lose.
 fn length(simd: Simd, x: &[f32]) -> f32 {
@@ -103,10 +44,41 @@ fn length(simd: Simd, x: &[f32]) -> f32 {
     if largest == 0.0 { 0.0 } else { (x.len() as f32).sqrt() * largest + LOST }
 }
 
+/// Rounds one vector; returns its inverse scale and ‖x - x̂‖. What cannot be scaled rounds to zero.
+fn round(simd: Simd, x: &[f32], norm: f32, out: &mut [i32]) -> (f32, f32) {
+    let scale = (NORM / norm).min(LARGEST / simd.largest(x));
+    if !(scale.is_normal() && norm.is_normal() && (1.0 / scale).is_normal()) {
+        out.fill(0);
+        return (0.0, norm);
+    }
+    let squares = simd.quantise(x, scale, out);
+    // Scaling rounds every value by half a unit in its last place: at most eps/2 of the norm in all.
+    (1.0 / scale, SLACK * (squares.sqrt() / scale + f32::EPSILON * norm))
+}
+
+/// A bound on |approximate score - float32 inner product|, in its two parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// ‖x - x̂‖ max ‖d_j‖ and the rounding of float32.
+    pub(crate) from_row: f32,
+    /// max ‖d_j - d̂_j‖: what every unit of ‖x̂‖ adds.
+    pub(crate) per_norm: f32,
+    /// ‖x‖.
+    pub(crate) norm: f32,
+}
+
+impl Bound {
+    /// E.
+    pub(crate) fn total(&self) -> f32 {
+        let total = self.from_row + self.per_norm * self.norm;
+        if total.is_nan() { f32::INFINITY } else { total }
+    }
+}
+
 /// A tile of rows in fixed point.
 #[derive(Debug, Default)]
 pub(crate) struct FixedRows {
-    groups: Vec<i32>,
+    pairs: Vec<i32>,
     scales: Vec<f32>,
     /// ‖x - x̂‖ of every row.
     errors: Vec<f32>,
@@ -116,16 +88,16 @@ pub(crate) struct FixedRows {
 
 impl FixedRows {
     /// Rounds the rows of a tile, `d` values each.
-    pub(crate) fn load(&mut self, tile: &[f32], d: usize, width: Width, simd: Simd) {
-        let stride = row_stride(d.div_ceil(width.per_group()));
+    pub(crate) fn load(&mut self, tile: &[f32], d: usize, simd: Simd) {
+        let stride = row_stride(d.div_ceil(2));
         let height = tile.len() / d;
-        self.groups.resize(height * stride, 0);
+        self.pairs.resize(height * stride, 0);
         self.scales.clear();
         self.errors.clear();
         self.norms.clear();
-        for (x, out) in tile.chunks(d).zip(self.groups.chunks_mut(stride)) {
+        for (x, out) in tile.chunks(d).zip(self.pairs.chunks_mut(stride)) {
             let norm = length(simd, x);
-            let (scale, error) = width.round(simd, x, norm, BYTE_OFFSET, out);
+            let (scale, error) = round(simd, x, norm, out);
             self.scales.push(scale);
             self.errors.push(error);
             self.norms.push(norm);
@@ -136,10 +108,8 @@ impl FixedRows {
 /// All atoms in fixed point, packed in strips for [`Simd::product`].
 #[derive(Debug)]
 pub(crate) struct FixedAtoms {
-    pub(crate) width: Width,
     d: usize,
     strips: Vec<i32>,
-    offsets: Vec<i32>,
     scales: Vec<f32>,
     /// max ‖d_j - d̂_j‖.
     error: f32,
@@ -153,59 +123,53 @@ impl FixedAtoms {
         atoms: &[f32],
         d: usize,
         largest_norm: f32,
-        width: Width,
         simd: Simd,
         team: &Team<'_>,
     ) -> Result<FixedAtoms> {
-        let groups = d.div_ceil(width.per_group());
+        let pairs = d.div_ceil(2);
         let padded = (atoms.len() / d).next_multiple_of(simd.strip());
-        let mut strips = vec![0; padded * groups];
-        let places = Mutex::new((vec![0; padded], vec![0.0f32; padded], 0.0f32));
+        let mut strips = vec![0; padded * pairs];
+        let places = Mutex::new((vec![0.0f32; padded], 0.0f32));
         team.run_pieces(
             &mut strips,
-            PACK * groups,
+            PACK * pairs,
             || (),
             |(), block, piece| {
                 let first = block * PACK;
                 let part = &atoms[first * d..atoms.len().min((first + PACK) * d)];
-                let packed = pack(part, d, width, simd, groups, piece);
-                let (offsets, scales, error) = &mut *places.lock().expect("no worker panicked");
-                offsets[first..][..packed.offsets.len()].copy_from_slice(&packed.offsets);
-                scales[first..][..packed.scales.len()].copy_from_slice(&packed.scales);
-                *error = error.max(packed.error);
+                let (new_scales, new_error) = pack(part, d, simd, pairs, piece);
+                let (scales, error) = &mut *places.lock().expect("no worker panicked");
+                scales[first..][..new_scales.len()].copy_from_slice(&new_scales);
+                *error = error.max(new_error);
                 Ok(())
             },
         )?;
-        let (offsets, scales, error) = places.into_inner().expect("no worker panicked");
-        Ok(FixedAtoms { width, d, strips, offsets, scales, error, largest_norm, simd })
+        let (scales, error) = places.into_inner().expect("no worker panicked");
+        Ok(FixedAtoms { d, strips, scales, error, largest_norm, simd })
     }
 
     /// Approximate scores of rows against the atoms of `range`, which starts and ends at strips.
     pub(crate) fn scores(&self, rows: &FixedRows, range: Range<usize>, out: &mut [f32], stride: usize) {
-        let groups = self.d.div_ceil(self.width.per_group());
-        let finish = Finish {
-            offsets: &self.offsets[range.clone()],
-            scales: &self.scales[range.clone()],
-            row_scales: &rows.scales,
-        };
-        let strips = &self.strips[range.start * groups..range.end * groups];
-        self.simd.product(self.width == Width::Bytes, &rows.groups, strips, groups, finish, out, stride);
+        let pairs = self.d.div_ceil(2);
+        let finish = Finish { scales: &self.scales[range.clone()], row_scales: &rows.scales };
+        let strips = &self.strips[range.start * pairs..range.end * pairs];
+        self.simd.product(&rows.pairs, strips, pairs, finish, out, stride);
     }
 
-    /// E: no approximate score of this row is further from the float32 inner product.
-    pub(crate) fn bound(&self, rows: &FixedRows, r: usize) -> f32 {
+    /// The parts of the bound of this row.
+    fn bound(&self, rows: &FixedRows, r: usize) -> Bound {
         let (norm, error) = (rows.norms[r], rows.errors[r]);
         let rounding = (CONVERSION + dot_error(self.d)) * norm * self.largest_norm;
-        let bound = SLACK * (error * self.largest_norm + (norm + error) * self.error + rounding);
+        let from_row = SLACK * (error * self.largest_norm + error * self.error + rounding);
         // Infinity times zero, for rows beyond float32's range: nothing is known.
-        if bound.is_nan() { f32::INFINITY } else { bound }
+        Bound {
+            from_row: if from_row.is_nan() { f32::INFINITY } else { from_row },
+            per_norm: SLACK * self.error,
+            norm,
+        }
     }
 
-    /// max ‖d_j - d̂_j‖ relative to the largest norm.
-    pub(crate) fn relative_error(&self) -> f32 {
-        if self.largest_norm > 0.0 { self.error / self.largest_norm } else { 0.0 }
-    }
-
+    #[cfg(test)]
     /// No approximate inner product of two atoms is further from that of the unrounded ones.
     pub(crate) fn gram_bound(&self) -> f32 {
         let norm = self.largest_norm;
@@ -213,39 +177,25 @@ impl FixedAtoms {
     }
 }
 
-/// A block of packed atoms.
-struct Packed {
-    offsets: Vec<i32>,
-    scales: Vec<f32>,
-    error: f32,
-}
-
-/// Rounds atoms and lays their groups out in strips; `strips` may have room for padding.
-fn pack(atoms: &[f32], d: usize, width: Width, simd: Simd, groups: usize, strips: &mut [i32]) -> Packed {
-    let mut packed = Packed { offsets: Vec::new(), scales: Vec::new(), error: 0.0 };
-    let mut rows = vec![0; simd.strip() * groups];
-    for (atoms, strip) in atoms.chunks(simd.strip() * d).zip(strips.chunks_mut(simd.strip() * groups)) {
-        for (atom, row) in atoms.chunks(d).zip(rows.chunks_mut(groups)) {
-            let (scale, error) = width.round(simd, atom, length(simd, atom), 0, row);
-            packed.scales.push(scale);
-            packed.error = packed.error.max(error);
-            packed.offsets.push(match width {
-                Width::Bytes => BYTE_OFFSET * sum_of_bytes(row),
-                Width::Words => 0,
-            });
+/// Rounds atoms and lays their pairs out in strips, which may have room for padding; returns the inverse
+/// scales and the largest ‖d_j - d̂_j‖.
+fn pack(atoms: &[f32], d: usize, simd: Simd, pairs: usize, strips: &mut [i32]) -> (Vec<f32>, f32) {
+    let (mut scales, mut largest_error) = (Vec::new(), 0.0f32);
+    let mut rows = vec![0; simd.strip() * pairs];
+    for (atoms, strip) in atoms.chunks(simd.strip() * d).zip(strips.chunks_mut(simd.strip() * pairs)) {
+        for (atom, row) in atoms.chunks(d).zip(rows.chunks_mut(pairs)) {
+            let (scale, error) = round(simd, atom, length(simd, atom), row);
+            scales.push(scale);
+            largest_error = largest_error.max(error);
         }
         let present = atoms.len() / d;
-        for (g, place) in strip.chunks_mut(simd.strip()).enumerate() {
+        for (p, place) in strip.chunks_mut(simd.strip()).enumerate() {
             for (column, value) in place[..present].iter_mut().enumerate() {
-                *value = rows[column * groups + g];
+                *value = rows[column * pairs + p];
             }
         }
     }
-    packed
-}
-
-fn sum_of_bytes(groups: &[i32]) -> i32 {
-    groups.iter().flat_map(|group| group.to_le_bytes()).map(|byte| i32::from(byte as i8)).sum()
+    (scales, largest_error)
 }
 
 /// Approximate scores by whichever product suits.
@@ -268,7 +218,7 @@ impl Product<'_> {
     /// Makes a tile of `d`-wide rows ready.
     pub(crate) fn load(&self, tile: &[f32], d: usize, rows: &mut FixedRows) {
         match self {
-            Product::Fixed(fixed) => rows.load(tile, d, fixed.width, fixed.simd),
+            Product::Fixed(fixed) => rows.load(tile, d, fixed.simd),
             Product::Float { simd, .. } => {
                 rows.norms.clear();
                 rows.norms.extend(tile.chunks(d).map(|x| length(*simd, x)));
@@ -276,8 +226,14 @@ impl Product<'_> {
         }
     }
 
-    /// Columns that scores against `n` atoms need.
-    pub(crate) fn columns(&self, n: usize) -> usize {
+    /// Distance between rows of scores against `n` atoms: room for whole strips, and an odd number of cache
+    /// lines, so that rows do not share the sets of a cache.
+    pub(crate) fn stride(&self, n: usize) -> usize {
+        row_stride(self.columns(n))
+    }
+
+    /// Columns that a product with `n` atoms writes.
+    fn columns(&self, n: usize) -> usize {
         match self {
             Product::Fixed(fixed) => n.next_multiple_of(fixed.simd.strip()),
             Product::Float { .. } => n,
@@ -304,14 +260,30 @@ impl Product<'_> {
         }
     }
 
-    /// E of a row: see [`FixedAtoms::bound`].
-    pub(crate) fn bound(&self, d: usize, rows: &FixedRows, r: usize) -> f32 {
+    /// How far the approximate scores of a row can be from its float32 inner products.
+    pub(crate) fn bound(&self, d: usize, rows: &FixedRows, r: usize) -> Bound {
         match self {
             Product::Fixed(fixed) => fixed.bound(rows, r),
-            Product::Float { largest_norm, .. } => SLACK * 2.0 * dot_error(d) * rows.norms[r] * largest_norm,
+            Product::Float { largest_norm, .. } => {
+                let norm = rows.norms[r];
+                Bound { from_row: SLACK * 2.0 * dot_error(d) * norm * largest_norm, per_norm: 0.0, norm }
+            }
         }
     }
 
+    /// How much a step of one along an atom adds to the error of scores that follow the residual by this
+    /// product's Gram matrix: see [`super::pursuit`].
+    pub(crate) fn drift(&self, d: usize) -> f32 {
+        match self {
+            Product::Fixed(fixed) => {
+                let norm = fixed.largest_norm;
+                SLACK * (fixed.error * (norm + fixed.error) + CONVERSION * norm * norm)
+            }
+            Product::Float { largest_norm, .. } => SLACK * dot_error(d) * largest_norm * largest_norm,
+        }
+    }
+
+    #[cfg(test)]
     /// No inner product of two atoms by this product is further from that of the atoms themselves.
     pub(crate) fn gram_bound(&self, d: usize) -> f32 {
         match self {

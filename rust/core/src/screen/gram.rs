@@ -33,7 +33,9 @@ pub(crate) struct Gram {
     starts: Vec<usize>,
     exceptions: Vec<(u32, f32)>,
     n: usize,
+    #[cfg(test)]
     error: f32,
+    drift: f32,
 }
 
 /// Row, column, and what is left of the entry.
@@ -43,7 +45,7 @@ impl Gram {
     /// Computes one triangle in tiles and mirrors each tile.
     pub(crate) fn new(atoms: &[f32], d: usize, product: &Product<'_>, team: &Team<'_>) -> Result<Gram> {
         let n = atoms.len() / d;
-        let scale = scale(atoms, d, product.gram_bound(d));
+        let scale = scale(atoms, d, product.drift(d));
         let n_tiles = n.div_ceil(TILE);
         let mut bytes = vec![0; n * n];
         let bands: Vec<_> = bytes.chunks_mut(TILE * n).map(Mutex::new).collect();
@@ -62,8 +64,17 @@ impl Gram {
         })?;
         drop(bands);
         let (starts, exceptions) = by_row(&found, n);
-        let error = 0.5 * scale * (1.0 + 1e-4) + product.gram_bound(d);
-        Ok(Gram { bytes, scale, starts, exceptions, n, error })
+        let rounding = 0.5 * scale * (1.0 + 1e-4);
+        Ok(Gram {
+            bytes,
+            scale,
+            starts,
+            exceptions,
+            n,
+            #[cfg(test)]
+            error: rounding + product.gram_bound(d),
+            drift: rounding + product.drift(d),
+        })
     }
 
     /// Inner products of one atom with all atoms, in units of [`Gram::scale`], without its exceptions.
@@ -84,8 +95,14 @@ impl Gram {
     }
 
     /// No entry, exceptions added, is further from the inner product of the two atoms.
+    #[cfg(test)]
     pub(crate) fn error(&self) -> f32 {
         self.error
+    }
+
+    /// What a step of one along an atom adds to the error of scores that follow the residual.
+    pub(crate) fn drift(&self) -> f32 {
+        self.drift
     }
 }
 
@@ -142,7 +159,7 @@ impl Block {
     ) {
         let tile = &atoms[rows.start * d..rows.end * d];
         product.load(tile, d, &mut self.rows);
-        self.stride = product.columns(columns.len());
+        self.stride = product.stride(columns.len());
         self.products.resize(rows.len() * self.stride, 0.0);
         product.scores(tile, d, &self.rows, columns, &mut self.products, self.stride);
     }

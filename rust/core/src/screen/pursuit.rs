@@ -1,44 +1,64 @@
 //! Approximate scores of one sample through the rounds of a pursuit, with a bound that grows as they drift.
 //!
-//! Scores start as ĉ = D̂ x̂ with |ĉ_j - ⟨d_j, x⟩| <= E and follow the residual by ĉ -= Σ_S a_s Ĝ_s. Every entry of Ĝ
-//! is within γ of that of D Dᵀ, so after steps a the scores are within E + γ Σ|a| of the exact ones. The
-//! best atoms by exact score are found from them as in [`super::shortlist`].
+//! Scores start as ĉ = D̂ x̂ and follow the residual by ĉ -= Σ_S a_s Ĝ_s, where Ĝ ≈ D̂ D̂ᵀ holds bytes. Up to the
+//! rounding of bytes they are those of r̂ = x̂ - Σ a_s d̂_s, so that with h the error of a byte
+//!
+//! ```text
+//! |ĉ_j - ⟨d_j, r⟩| <= ‖r - r̂‖ ‖d_j‖ + ‖r̂‖ ‖d_j - d̂_j‖ + h Σ|a|,   ‖r - r̂‖ <= ‖x - x̂‖ + Σ|a| ‖d_s - d̂_s‖
+//! ```
+//!
+//! and the best atoms by exact score are found from them as in [`super::shortlist`].
 
+use super::fixed::Bound;
 use super::gram::Gram;
 use crate::dictionary::Dictionary;
 use crate::encode::Selection;
+use crate::kernels::{prefetch, prefetch_pages};
 use crate::top::Top;
 
-/// Scores updated and scanned at a time: 8 KiB, so that the scan reads from L1 what was just written.
+/// Scores updated and searched at a time: 8 KiB, so that the search reads from L1 what was just written.
 const BLOCK: usize = 2048;
 
+/// The weakest atom of a round is expected to score this much of the weakest of the round before: a dozen
+/// candidates for five atoms instead of a sorted list of the best so far, which cost as much as the step.
+const EXPECTED: f32 = 0.88;
+
 /// Approximate scores of one sample against its residual.
-pub(crate) struct Scores<'a> {
-    values: &'a mut [f32],
-    bound: f32,
-    /// ‖x‖ max ‖d_j‖, which no exact score exceeds: residuals do not grow.
-    reach: f32,
+pub(crate) struct Scores<'a, 'w> {
+    values: &'w mut [f32],
+    bound: Bound,
     dictionary: &'a Dictionary,
     gram: &'a Gram,
-    /// The last step, not yet in `values`: its rows and their factors.
-    rows: Vec<&'a [i8]>,
-    factors: Vec<f32>,
-    approximate: Top,
-    exact: Vec<(u32, f32)>,
+    work: &'w mut Work<'a>,
 }
 
-impl<'a> Scores<'a> {
-    /// Scores of `sample` that are within `bound` of the exact ones.
+/// What a search keeps from round to round, and its buffers from sample to sample.
+#[derive(Default)]
+pub(crate) struct Work<'a> {
+    /// The last step, not yet in the scores: its rows and their factors.
+    rows: Vec<&'a [i8]>,
+    factors: Vec<f32>,
+    /// (atom, approximate score) by ascending atom.
+    candidates: Vec<(u32, f32)>,
+    exact: Vec<(u32, f32)>,
+    order: Vec<f32>,
+    /// The weakest score of the last round's atoms.
+    weakest: Option<f32>,
+}
+
+impl<'a, 'w> Scores<'a, 'w> {
+    /// Scores of one sample, as the product with this bound gave them.
     pub(crate) fn new(
-        values: &'a mut [f32],
-        bound: f32,
-        sample: &[f32],
+        values: &'w mut [f32],
+        bound: Bound,
         dictionary: &'a Dictionary,
         gram: &'a Gram,
-    ) -> Scores<'a> {
-        let reach = dictionary.simd().dot(sample, sample).sqrt() * dictionary.largest_norm();
-        let (rows, factors, exact) = (Vec::new(), Vec::new(), Vec::new());
-        Scores { values, bound, reach, dictionary, gram, rows, factors, approximate: Top::new(0), exact }
+        work: &'w mut Work<'a>,
+    ) -> Scores<'a, 'w> {
+        work.rows.clear();
+        work.factors.clear();
+        work.weakest = None;
+        Scores { values, bound, dictionary, gram, work }
     }
 
     /// Fills `top` with the atoms whose inner product with `residual` ranks best above `floor`, leaving out
@@ -51,58 +71,140 @@ impl<'a> Scores<'a> {
         chosen: &[u32],
         top: &mut Top,
     ) {
-        let simd = self.dictionary.simd();
-        // The step of the round before and the search of this one share a pass over the scores.
-        self.approximate.reset(top.capacity(), floor - self.bound);
+        let search = Find { residual, selection, chosen, most: top.capacity() };
+        let error = self.error(residual);
+        // No atom with an approximate score below this can exceed the floor.
+        let lowest = floor - error;
+        let expected = self.work.weakest.map_or(f32::INFINITY, |weakest| EXPECTED * weakest - error);
+        let mut limit = expected.max(lowest);
+        self.advance(selection, limit);
+        if self.work.candidates.len() < search.most && limit > lowest {
+            limit = (self.kth(&search, lowest) - 2.0 * error).max(lowest);
+            self.collect(selection, limit);
+        }
+        let mut from = self.likely(search.most);
+        self.work.exact.clear();
+        self.score(&search, from, f32::INFINITY);
+        let needed = self.weakest_exact(search.most, floor) - error;
+        if needed < limit && limit > lowest {
+            self.work.exact.clear();
+            self.collect(selection, needed.max(lowest));
+            from = f32::INFINITY;
+        }
+        self.score(&search, needed, from);
+        self.choose(floor, top);
+    }
+
+    /// How far scores may be from exact ones, the last step included.
+    fn error(&self, residual: &[f32]) -> f32 {
+        let norm = self.dictionary.simd().dot(residual, residual).sqrt();
+        let total = self.bound.from_row + self.bound.per_norm * norm;
+        if total.is_nan() { f32::INFINITY } else { total }
+    }
+
+    /// Applies the last step and collects what exceeds `limit`, in one pass.
+    fn advance(&mut self, selection: Selection, limit: f32) {
+        let (simd, work) = (self.dictionary.simd(), &mut *self.work);
+        work.candidates.clear();
         for (b, block) in self.values.chunks_mut(BLOCK).enumerate() {
-            simd.axpy_bytes(&self.factors, &self.rows, b * BLOCK, block);
-            selection.scan(simd, block, b * BLOCK, &mut self.approximate);
+            let first = (b * BLOCK) as u32;
+            simd.axpy_bytes(&work.factors, &work.rows, b * BLOCK, block);
+            let candidates = &mut work.candidates;
+            selection.above(simd, block, limit, |at, score| candidates.push((first + at as u32, score)));
         }
-        self.exact.clear();
-        let (dictionary, seen, exact) = (self.dictionary, &self.approximate, &mut self.exact);
-        let score = |&atom: &u32| {
-            let rank = || selection.rank(simd.dot(dictionary.atom(atom as usize), residual));
-            (!chosen.contains(&atom)).then(|| (atom, rank()))
-        };
-        exact.extend(seen.indices().iter().filter_map(score));
-        if seen.indices().len() == top.capacity() {
-            // Whatever may reach the weakest of these; `seen` had no room for it.
-            let weakest = match exact.len() == top.capacity() {
-                true => exact.iter().fold(f32::INFINITY, |least, entry| least.min(entry.1)),
-                false => floor,
-            };
-            selection.above(simd, self.values, weakest.max(floor) - self.bound, |atom, _| {
-                if !seen.indices().contains(&(atom as u32)) {
-                    exact.extend(score(&(atom as u32)));
-                }
-            });
+        work.rows.clear();
+        work.factors.clear();
+    }
+
+    /// Collects what exceeds `limit`.
+    fn collect(&mut self, selection: Selection, limit: f32) {
+        let candidates = &mut self.work.candidates;
+        candidates.clear();
+        let simd = self.dictionary.simd();
+        selection.above(simd, self.values, limit, |at, score| candidates.push((at as u32, score)));
+    }
+
+    /// The k-th best approximate score, or `lowest` when fewer exceed that.
+    fn kth(&self, search: &Find<'_>, lowest: f32) -> f32 {
+        let mut best = Top::new(search.most);
+        best.clear(lowest);
+        search.selection.scan(self.dictionary.simd(), self.values, 0, &mut best);
+        best.entry_score()
+    }
+
+    /// From where on candidates are the k best by approximate score.
+    fn likely(&mut self, most: usize) -> f32 {
+        let work = &mut *self.work;
+        work.order.clear();
+        work.order.extend(work.candidates.iter().map(|candidate| candidate.1));
+        match work.order.len().checked_sub(most) {
+            Some(below) if below > 0 => *work.order.select_nth_unstable_by(below, f32::total_cmp).1,
+            _ => f32::NEG_INFINITY,
         }
-        if std::env::var("DBG").is_ok() {
-            eprintln!("exact {} bound {:.4} weakest..floor {floor}", exact.len(), self.bound);
+    }
+
+    /// Computes exact scores of the candidates with an approximate score in `from..below`.
+    fn score(&mut self, search: &Find<'_>, from: f32, below: f32) {
+        let (simd, work) = (self.dictionary.simd(), &mut *self.work);
+        let wanted = |score: f32| score >= from && (score < below || below == f32::INFINITY);
+        for &(atom, approximate) in &work.candidates {
+            if wanted(approximate) {
+                prefetch_pages(self.dictionary.atom(atom as usize));
+            }
         }
+        for &(atom, approximate) in &work.candidates {
+            if wanted(approximate) && !search.chosen.contains(&atom) {
+                let score = simd.dot(self.dictionary.atom(atom as usize), search.residual);
+                work.exact.push((atom, search.selection.rank(score)));
+            }
+        }
+    }
+
+    /// The weakest exact score if there are k of them above the floor; else the floor.
+    fn weakest_exact(&self, most: usize, floor: f32) -> f32 {
+        let exact = &self.work.exact;
+        let weakest = exact.iter().map(|entry| entry.1).fold(f32::INFINITY, f32::min);
+        if exact.len() >= most { weakest.max(floor) } else { floor }
+    }
+
+    /// The best by exact score; asks for the memory that the step along them will read.
+    fn choose(&mut self, floor: f32, top: &mut Top) {
+        let work = &mut *self.work;
         // Equal scores go to the lower index, for which `Top` wants ascending indices.
-        exact.sort_unstable_by_key(|entry| entry.0);
+        work.exact.sort_unstable_by_key(|entry| entry.0);
         top.clear(floor);
-        exact.iter().for_each(|&(atom, score)| top.offer(score, atom));
+        work.exact.iter().for_each(|&(atom, score)| top.offer(score, atom));
+        let full = top.indices().len() == top.capacity();
+        work.weakest = top.scores().last().copied().filter(|_| full);
+        for &atom in top.indices() {
+            prefetch_pages(self.gram.row(atom as usize));
+            prefetch(self.gram.exceptions(atom as usize));
+        }
     }
 
     /// Takes note that the residual moved by `Σ steps[l] d_atoms[l]`.
     pub(crate) fn step(&mut self, atoms: &[u32], steps: &[f32]) {
-        self.rows.clear();
-        self.factors.clear();
         let mut length = 0.0;
         for (&atom, &step) in atoms.iter().zip(steps) {
-            self.rows.push(self.gram.row(atom as usize));
-            self.factors.push(step * self.gram.scale());
+            self.work.rows.push(self.gram.row(atom as usize));
+            self.work.factors.push(step * self.gram.scale());
             for &(at, left) in self.gram.exceptions(atom as usize) {
                 self.values[at as usize] += step * left;
             }
             length += step.abs();
         }
         // Each sum of these rows rounds once a row and once an exception, here and in the residual, relative
-        // to the largest score there was or a step makes.
+        // to the largest score there was or a step makes; residuals do not grow.
         let norm = self.dictionary.largest_norm();
-        let rounding = (2 * atoms.len() + 4) as f32 * f32::EPSILON * (self.reach + length * norm * norm);
-        self.bound += self.gram.error() * length + rounding;
+        let rounding = (2 * atoms.len() + 4) as f32 * f32::EPSILON * norm * (self.bound.norm + length * norm);
+        self.bound.from_row += self.gram.drift() * length + rounding;
     }
+}
+
+/// What is looked for in a round.
+struct Find<'a> {
+    residual: &'a [f32],
+    selection: Selection,
+    chosen: &'a [u32],
+    most: usize,
 }

@@ -190,7 +190,7 @@ impl Search {
         for margin in [LIKELY_MARGIN, SAFE_MARGIN] {
             self.lists.resize(height.max(self.lists.len()), Shortlist::default());
             for (r, (list, &floor)) in self.lists[..height].iter_mut().zip(wanted.floors).enumerate() {
-                list.start(floor, product.bound(d, &self.rows, r), margin, wanted.most);
+                list.start(floor, product.bound(d, &self.rows, r).total(), margin, wanted.most);
             }
             self.collect(tile, dictionary, product, wanted, &exclude, team)?;
             if self.decide(tile, dictionary, wanted) {
@@ -214,7 +214,7 @@ impl Search {
         for first in (0..m).step_by(PANEL) {
             team.cancel().check()?;
             let width = PANEL.min(m - first);
-            let stride = product.columns(width);
+            let stride = product.stride(width);
             self.scores.resize(tile.len() / d * stride, 0.0);
             product.scores(tile, d, &self.rows, first..first + width, &mut self.scores, stride);
             for (r, row) in self.scores.chunks_mut(stride).enumerate() {

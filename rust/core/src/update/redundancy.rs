@@ -33,7 +33,7 @@ pub fn redundant_atoms(
     team: &Team<'_>,
 ) -> Result<Vec<Redundant>> {
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
-    let product = dictionary.product_for_search(m, team)?;
+    let product = dictionary.product(m, team)?;
     let floors = [0.0; TILE_ROWS];
     let wanted = Wanted { most: 1, selection: Selection::Positive, floors: &floors };
     let scratch = || (Search::default(), Top::new(1), vec![Fit::default(); TILE_ROWS]);

@@ -1,6 +1,6 @@
 //! Approximate scores are as close to inner products as their bounds say, and the bounds are not idle.
 
-use super::data::{Kind, Random, exact, mixture, products, screened, vectors};
+use super::data::{Kind, Random, exact, fixed_point, mixture, products, screened, vectors};
 use crate::kernels::Simd;
 
 /// Every approximate score lies within its bound of the float64 product and of the float32 one.
@@ -79,10 +79,9 @@ fn bounds_are_of_use() {
     let d = 1024;
     let rows = vectors(&mut random, Kind::Gaussian, 8, d, 1.0);
     let atoms = vectors(&mut random, Kind::Gaussian, 200, d, 1.0);
-    // Rounding errors are uniform: a unit of the last place / √12 a value, on both sides. Words have a norm of
-    // 44,000, so 2 √(1024 / 12) / 44,000 = 4.2e-4, and 1,024 half units of 2^-23 for float32; the largest of 1,024 values, 3.2 to 5 deviations, is a byte
-    // of 127, so at most 2 · 5 / (127 √12) = 2.3e-2. Float32 by itself: twice 1,024 half units.
-    let most = [("words", 5e-4), ("bytes", 2.5e-2), ("float", 1.3e-4)];
+    // Rounding errors are uniform, 1/√12 a value on both sides, and a vector has a norm of 44,000: 2 √(1024 / 12)
+    // / 44,000 = 4.2e-4. Float32 adds 1,024 half units of 2^-23, and has twice as many by itself.
+    let most = [("fixed", 5e-4), ("float", 1.3e-4)];
     for simd in Simd::available() {
         for ((name, product), expected) in products(&atoms, d, simd).iter().zip(most) {
             assert_eq!(*name, expected.0);
@@ -101,16 +100,11 @@ fn scores_do_not_depend_on_the_other_rows() {
         let atoms = mixture(&mut random, 8, d, 1.0);
         for simd in Simd::available() {
             // Not the float product: the matrix product of a tile may round otherwise than that of a row.
-            for (name, product) in products(&atoms, d, simd).into_iter().take(2) {
-                let together = screened(&product, &rows, atoms.len() / d, d);
-                for (x, expected) in rows.chunks(d).zip(together) {
-                    assert_eq!(
-                        screened(&product, x, atoms.len() / d, d),
-                        [expected],
-                        "{} {name}",
-                        simd.name()
-                    );
-                }
+            let product = fixed_point(&atoms, d, simd);
+            let together = screened(&product, &rows, atoms.len() / d, d);
+            for (x, expected) in rows.chunks(d).zip(together) {
+                let alone = screened(&product, x, atoms.len() / d, d);
+                assert!(alone == [expected], "{}, width {d}", simd.name());
             }
         }
     }

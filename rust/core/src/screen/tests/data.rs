@@ -1,6 +1,6 @@
 //! Vectors of many kinds, and what all tests of screening need.
 
-use super::super::fixed::{FixedAtoms, FixedRows, Product, Width};
+use super::super::fixed::{FixedAtoms, FixedRows, Product};
 use crate::cancel::Cancel;
 use crate::kernels::Simd;
 use crate::team::Team;
@@ -122,18 +122,17 @@ pub(super) fn largest_norm(vectors: &[f32], d: usize) -> f32 {
     if norm > 0.0 { norm.next_up() } else { norm }
 }
 
-/// The three products, each with a name.
-pub(super) fn products(atoms: &[f32], d: usize, simd: Simd) -> Vec<(&'static str, Product<'_>)> {
+/// Both products, each with a name.
+pub(super) fn products(atoms: &[f32], d: usize, simd: Simd) -> [(&'static str, Product<'_>); 2] {
     let largest_norm = largest_norm(atoms, d);
-    let fixed = |width| {
-        let atoms = FixedAtoms::new(atoms, d, largest_norm, width, simd, &team()).expect("nobody cancels");
-        Product::Fixed(Arc::new(atoms))
-    };
-    vec![
-        ("words", fixed(Width::Words)),
-        ("bytes", fixed(Width::Bytes)),
-        ("float", Product::Float { atoms, largest_norm, simd }),
-    ]
+    let fixed = FixedAtoms::new(atoms, d, largest_norm, simd, &team()).expect("nobody cancels");
+    [("fixed", Product::Fixed(Arc::new(fixed))), ("float", Product::Float { atoms, largest_norm, simd })]
+}
+
+/// The product in fixed point.
+pub(super) fn fixed_point(atoms: &[f32], d: usize, simd: Simd) -> Product<'_> {
+    let [(_, fixed), _] = products(atoms, d, simd);
+    fixed
 }
 
 /// Approximate scores of every row, and the bound on how far they are off.
@@ -143,10 +142,11 @@ pub(super) fn screened(
     n_atoms: usize,
     d: usize,
 ) -> Vec<(Vec<f32>, f32)> {
-    let (mut fixed, stride) = (FixedRows::default(), product.columns(n_atoms));
+    let (mut fixed, stride) = (FixedRows::default(), product.stride(n_atoms));
     product.load(rows, d, &mut fixed);
     let mut scores = vec![f32::NAN; rows.len() / d * stride];
     product.scores(rows, d, &fixed, 0..n_atoms, &mut scores, stride);
-    let row = |(r, scores): (usize, &[f32])| (scores[..n_atoms].to_vec(), product.bound(d, &fixed, r));
+    let row =
+        |(r, scores): (usize, &[f32])| (scores[..n_atoms].to_vec(), product.bound(d, &fixed, r).total());
     scores.chunks(stride).enumerate().map(row).collect()
 }

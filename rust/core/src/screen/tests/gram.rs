@@ -1,7 +1,7 @@
 //! The Gram matrix in bytes against float64.
 
 use super::super::gram::Gram;
-use super::data::{Kind, Random, exact, mixture, products, team, vectors};
+use super::data::{Kind, Random, exact, fixed_point, mixture, products, team, vectors};
 use crate::kernels::Simd;
 
 /// Entries of every row, exceptions added, in float64.
@@ -21,7 +21,7 @@ fn n_exceptions(gram: &Gram, n: usize) -> usize {
     (0..n).map(|m| gram.exceptions(m).len()).sum()
 }
 
-/// Holds every entry to its bound for words and float32, at every level; `each` sees each matrix.
+/// Holds every entry to its bound for both products, at every level; `each` sees each matrix.
 fn check(atoms: &[f32], d: usize, what: &str, each: impl Fn(&Gram, &str)) {
     let n = atoms.len() / d;
     let products_of = |m: usize| atoms.chunks(d).map(move |other| exact(&atoms[m * d..(m + 1) * d], other));
@@ -130,13 +130,12 @@ fn the_bound_is_of_use() {
     let d = 384;
     let atoms = vectors(&mut random, Kind::Gaussian, 300, d, 1.0);
     // Two in a thousand normals exceed 3.1 deviations of 1/√384, which is byte 127; half of its value, and
-    // twice 2.6e-4 for words, as the largest atom has it.
+    // twice 2.6e-4 of fixed point for the worst atom.
     let half_a_byte = 3.4 / f64::from(d as u32).sqrt() / 254.0;
     for simd in Simd::available() {
         for (name, product) in products(&atoms, d, simd) {
             let gram = Gram::new(&atoms, d, &product, &team()).expect("nobody cancels");
-            let most = half_a_byte + if name == "bytes" { 3e-2 } else { 6e-4 };
-            assert!(f64::from(gram.error()) < most, "{} {name}: {}", simd.name(), gram.error());
+            assert!(f64::from(gram.error()) < half_a_byte + 6e-4, "{} {name}: {}", simd.name(), gram.error());
         }
     }
 }
@@ -146,7 +145,7 @@ fn fixed_point_makes_it_symmetric() {
     let atoms = mixture(&mut Random(16), 60, 30, 1.0);
     let n = atoms.len() / 30;
     for simd in Simd::available() {
-        let product = products(&atoms, 30, simd).remove(0).1;
+        let product = fixed_point(&atoms, 30, simd);
         let rows = rows(&Gram::new(&atoms, 30, &product, &team()).expect("nobody cancels"), n);
         for i in 0..n {
             let same = (0..i).all(|j| rows[i][j].to_bits() == rows[j][i].to_bits());

@@ -1,0 +1,93 @@
+//! What pursuits on the Gram matrix share: approximate scores of a tile, handed on sample by sample.
+
+use super::{Inputs, TILE_ROWS, TILE_STEP, entry_score};
+use crate::codes::Codes;
+use crate::dictionary::Dictionary;
+use crate::error::Result;
+use crate::screen::fixed::{FixedRows, Product};
+use crate::screen::pursuit::{Scores, Work};
+use crate::team::Team;
+
+/// Scores that a worker holds when it keeps whole rows of them: 8 MiB.
+const WHOLE_SCORES: usize = 1 << 21;
+
+/// Atoms that a worker scores at a time when there is a single sample.
+const PANEL: usize = 1024;
+
+/// One sample on its way through a pursuit.
+pub(super) struct Sample<'s, 'a, 'w> {
+    /// The input less the bias.
+    pub(super) values: &'s [f32],
+    /// The input at first; the pursuit takes its atoms off it.
+    pub(super) residual: &'s mut [f32],
+    /// What atoms must score to join.
+    pub(super) entry: f32,
+    /// Scores against the residual.
+    pub(super) scores: Scores<'a, 'w>,
+}
+
+/// Calls `body(scratch, sample, out)` for every sample, which appends one row of codes.
+pub(super) fn each_sample<S>(
+    inputs: &Inputs<'_>,
+    threshold: f32,
+    team: &Team<'_>,
+    scratch: impl Fn() -> S + Sync,
+    body: impl Fn(&mut S, &mut Sample<'_, '_, '_>, &mut Codes) + Sync,
+) -> Result<Codes> {
+    let dictionary = inputs.dictionary;
+    let (d, m) = (dictionary.n_features(), dictionary.n_components());
+    let gram = dictionary.gram(team)?;
+    let product = dictionary.product(inputs.rows.len(), team)?;
+    let stride = product.stride(m);
+    let only = if inputs.rows.len() == 1 { Some(scores_of_one(inputs, &product, team)?) } else { None };
+    let buffers = || (FixedRows::default(), Vec::new(), Vec::new(), Work::default());
+    inputs.encode(
+        whole_rows(dictionary),
+        team,
+        || (buffers(), scratch()),
+        |(buffers, scratch), tile, out| {
+            let (rows, approximate, residual, work) = buffers;
+            product.load(tile, d, rows);
+            approximate.resize(tile.len() / d * stride, 0.0);
+            match &only {
+                Some(scores) => approximate.copy_from_slice(scores),
+                None => product.scores(tile, d, rows, 0..m, approximate, stride),
+            }
+            for (r, (values, scores)) in tile.chunks(d).zip(approximate.chunks_mut(stride)).enumerate() {
+                team.cancel().check()?;
+                residual.clear();
+                residual.extend_from_slice(values);
+                let entry = entry_score(threshold, values, dictionary);
+                let scores =
+                    Scores::new(&mut scores[..m], product.bound(d, rows, r), dictionary, &gram, work);
+                body(scratch, &mut Sample { values, residual, entry, scores }, out);
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Approximate scores of the only sample, by all workers: a read of the atoms is most of its time.
+fn scores_of_one(inputs: &Inputs<'_>, product: &Product<'_>, team: &Team<'_>) -> Result<Vec<f32>> {
+    let (d, m) = (inputs.dictionary.n_features(), inputs.dictionary.n_components());
+    let (mut tile, mut rows) = (Vec::new(), FixedRows::default());
+    inputs.rows.load(0..1, inputs.bias, &mut tile)?;
+    product.load(&tile, d, &mut rows);
+    let mut scores = vec![0.0; product.stride(m)];
+    team.run_pieces(
+        &mut scores,
+        PANEL,
+        || (),
+        |(), panel, piece| {
+            let atoms = (panel * PANEL).min(m)..((panel + 1) * PANEL).min(m);
+            product.scores(&tile, d, &rows, atoms, piece, piece.len());
+            Ok(())
+        },
+    )?;
+    Ok(scores)
+}
+
+/// Rows of a tile whose scores against all atoms are kept.
+fn whole_rows(dictionary: &Dictionary) -> usize {
+    (WHOLE_SCORES / dictionary.n_components() / TILE_STEP * TILE_STEP).clamp(TILE_STEP, TILE_ROWS)
+}
