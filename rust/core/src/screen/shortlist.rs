@@ -71,6 +71,10 @@ impl Shortlist {
 
     /// Keeps scores above the limit.
     fn collect(&mut self, simd: Simd, wanted: &Wanted<'_>, scores: &[f32], first: usize) {
+        if self.atoms.is_empty() && wanted.selection == Selection::Positive {
+            // The k-th best of a first panel spares listing the half of it that is above zero.
+            self.raise(kth_below(simd, scores, wanted.most, self.limit));
+        }
         let (atoms, approximate) = (&mut self.atoms, &mut self.approximate);
         wanted.selection.above(simd, scores, self.limit, |at, score| {
             atoms.push((first + at) as u32);
@@ -82,10 +86,16 @@ impl Shortlist {
         }
     }
 
+    /// Raises the limit to what follows from k approximate scores above `best`.
+    fn raise(&mut self, best: Option<f32>) {
+        if let Some(best) = best {
+            self.limit = self.limit.max(best - self.margin * self.bound);
+        }
+    }
+
     /// Raises the limit to what the k best so far imply, and drops what it no longer lets pass.
     fn tighten(&mut self, simd: Simd, most: usize) {
-        let Some(best) = kth_below(simd, &self.approximate, most) else { return };
-        self.limit = self.limit.max(best - self.margin * self.bound);
+        self.raise(kth_below(simd, &self.approximate, most, self.limit));
         let mut kept = 0;
         for i in 0..self.atoms.len() {
             let score = self.approximate[i];
@@ -109,7 +119,7 @@ impl Shortlist {
 
     /// From where on approximate scores count as the k best: about k of them lie above.
     fn likely(&self, simd: Simd, most: usize) -> f32 {
-        kth_below(simd, &self.approximate, most).unwrap_or(f32::NEG_INFINITY)
+        kth_below(simd, &self.approximate, most, self.limit).unwrap_or(f32::NEG_INFINITY)
     }
 
     /// The k-th best exact score, or the floor when there are fewer above it.
@@ -134,16 +144,16 @@ impl Shortlist {
     }
 }
 
-/// A value that at least `k` of `values` exceed, close below the k-th largest; `None` if there is none.
+/// A value, `least` or more, that at least `k` of `values` exceed, close below the k-th largest; `None` if
+/// there is none.
 ///
 /// Bisection with vector comparisons: a tenth of the time of a selection algorithm on a thousand values.
-fn kth_below(simd: Simd, values: &[f32], k: usize) -> Option<f32> {
+fn kth_below(simd: Simd, values: &[f32], k: usize, least: f32) -> Option<f32> {
     if values.len() <= k {
         return None;
     }
-    let (mut low, mut high) = values
-        .iter()
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
+    let mut high = simd.largest(values);
+    let mut low = least.max(-high);
     let mut found = None;
     for _ in 0..BISECTIONS {
         let middle = low + 0.5 * (high - low);
