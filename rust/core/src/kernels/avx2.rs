@@ -95,8 +95,8 @@ impl Integers for __m256i {
     unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32) {
         // SAFETY: see the impl.
         unsafe {
-            let scales = _mm256_mul_ps(_mm256_loadu_ps(scales), _mm256_set1_ps(scale));
-            _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_cvtepi32_ps(self), scales));
+            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(self), _mm256_loadu_ps(scales));
+            _mm256_storeu_ps(to, _mm256_mul_ps(scaled, _mm256_set1_ps(scale)));
         }
     }
 }

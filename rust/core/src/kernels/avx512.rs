@@ -101,8 +101,8 @@ impl Integers for __m512i {
 pub(super) unsafe fn finish(sums: __m512i, scales: *const f32, scale: f32, to: *mut f32) {
     // SAFETY: the caller's pointers cover sixteen values, on a CPU with AVX-512F.
     unsafe {
-        let scales = _mm512_mul_ps(_mm512_loadu_ps(scales), _mm512_set1_ps(scale));
-        _mm512_storeu_ps(to, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales));
+        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales));
+        _mm512_storeu_ps(to, _mm512_mul_ps(scaled, _mm512_set1_ps(scale)));
     }
 }
 

@@ -217,7 +217,7 @@ pub(super) unsafe fn scan<V: Vector, const ABSOLUTE: bool>(y: &[f32], first: u32
     }
 }
 
-/// Rows that one pass of [`axpy_bytes`] adds.
+/// As [`axpy_rows`] for rows of bytes.
 ///
 /// # Safety
 /// As [`axpy_rows`], with rows of bytes.

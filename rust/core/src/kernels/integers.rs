@@ -45,7 +45,8 @@ pub(super) trait Integers: Copy {
     unsafe fn store(self, to: *mut i32);
     /// `self + Σ a_i b_i` over the two int16 of each lane.
     unsafe fn add_pairs(self, a: Self, b: Self) -> Self;
-    /// Writes `self * scales * scale` as float32.
+    /// Writes `self * scales * scale` as float32, multiplied in this order: the two factors are those of
+    /// vectors that may be tiny both, and their product may be nothing in float32.
     unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32);
 }
 
@@ -166,7 +167,7 @@ impl Tile {
     }
 }
 
-/// Adding and taking off 1.5 · 2^23 leaves no fraction bits: the nearest integer, for magnitudes below 2^22.
+/// 1.5 · 2^23. A sum with it has no fraction bits, so that its low bits are the nearest integer.
 const ROUND: f32 = 12_582_912.0;
 
 /// Writes `round(x * scale)`, clipped to ±127, to `out` and returns max |x_i|.
@@ -180,7 +181,7 @@ pub(super) unsafe fn clip_to_bytes(x: &[f32], scale: f32, out: &mut [i8]) -> f32
         for ((&x, out), largest) in x.iter().zip(out).zip(&mut largest) {
             *largest = if x.abs() > *largest { x.abs() } else { *largest };
             let clipped = (x * scale).clamp(-127.0, 127.0);
-            *out = ((clipped + ROUND) - ROUND) as i8;
+            *out = (clipped + ROUND).to_bits() as i8;
         }
     }
     largest.into_iter().fold(0.0, f32::max)
@@ -188,20 +189,22 @@ pub(super) unsafe fn clip_to_bytes(x: &[f32], scale: f32, out: &mut [i8]) -> f32
 
 /// Writes `round(x * scale)` to `out` and returns `‖x * scale - round(x * scale)‖²`.
 ///
-/// Sixteen sums, so that the loop can be vectorised in a fixed order.
+/// The nearest integer comes by way of [`ROUND`], for |x * scale| < 2^22; what other values and NaN become is
+/// not specified. Sixteen sums, so that the loop can be vectorised in a fixed order.
 ///
 /// # Safety
-/// As [`Integers`]; `out` is as long as `x`; |x · scale| < 2^22.
+/// As [`Integers`].
 #[inline(always)]
 pub(super) unsafe fn quantise(x: &[f32], scale: f32, out: &mut [i16]) -> f32 {
+    debug_assert_eq!(x.len(), out.len());
     let mut errors = [0.0f32; 16];
     for (x, out) in x.chunks(16).zip(out.chunks_mut(16)) {
         for ((x, out), error) in x.iter().zip(out).zip(&mut errors) {
             let scaled = x * scale;
-            let rounded = (scaled + ROUND) - ROUND;
-            *error += (scaled - rounded) * (scaled - rounded);
-            // SAFETY: |rounded| <= 2^22 by the caller's word.
-            *out = unsafe { rounded.to_int_unchecked::<i32>() } as i16;
+            let shifted = scaled + ROUND;
+            let left = scaled - (shifted - ROUND);
+            *error += left * left;
+            *out = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i16;
         }
     }
     errors.iter().sum()

@@ -406,10 +406,10 @@ impl Simd {
     /// Writes `round(x * scale)` as int16 pairs and returns `‖x * scale - round(x * scale)‖²`.
     ///
     /// # Panics
-    /// When `out` is too short, or an `|x * scale|` not below 2^15.
+    /// When `out` is too short, or some `|x * scale|` rounds to no int16.
     pub fn quantise(self, x: &[f32], scale: f32, out: &mut [i32]) -> f32 {
         assert!(2 * out.len() >= x.len());
-        assert!(self.largest(x) * scale < 32_768.0);
+        assert!(self.largest(x) * scale < 32_767.5);
         // SAFETY: any bits are an int16, and two of them lie in each int32.
         let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<i16>(), 2 * out.len()) };
         out[x.len()..].fill(0);

@@ -81,7 +81,7 @@ impl Integers for i32 {
     #[inline(always)]
     unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32) {
         // SAFETY: the caller's pointers cover one value.
-        unsafe { *to = self as f32 * (*scales * scale) }
+        unsafe { *to = self as f32 * *scales * scale }
     }
 }
 

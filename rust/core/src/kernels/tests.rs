@@ -1,5 +1,8 @@
 //! Every instance of every kernel against float64 arithmetic, with bounds from eps and length.
 
+mod integers;
+mod scores;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -18,8 +21,12 @@ fn levels_of_this_cpu_are_all_there() {
     assert_eq!(names[0], "scalar");
     #[cfg(target_arch = "x86_64")]
     {
-        assert_eq!(names.contains(&"avx2"), is_x86_feature_detected!("avx2"));
-        assert_eq!(names.contains(&"avx512"), is_x86_feature_detected!("avx512f"));
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        assert_eq!(names.contains(&"avx2"), avx2);
+        assert_eq!(names.contains(&"avx512"), avx512);
+        assert_eq!(names.contains(&"avx512vnni"), avx512 && is_x86_feature_detected!("avx512vnni"));
+        assert_eq!(names.len(), names.iter().collect::<std::collections::HashSet<_>>().len());
     }
 }
 

@@ -26,6 +26,24 @@ const CONVERSION: f32 = 4.0 * f32::EPSILON;
 /// What the bounds are multiplied by, so that rounding in their own arithmetic does not matter.
 const SLACK: f32 = 1.0 + 1e-4;
 
+/// A square that underflows is off by 2^-150, and a million of them change no norm above this by 1e-5.
+const TINY: f32 = 1e-17;
+
+/// Added to norms below [`TINY`]: n eps/2 of this is more than n products lose that underflow.
+const LOST: f32 = 1e-30;
+
+/// ‖x‖, or a bound where float32 loses squares: below [`TINY`] it is √n max|x|, and a little for what products
+/// of such values lose.
+fn length(simd: Simd, x: &[f32]) -> f32 {
+    let norm = simd.dot(x, x).sqrt();
+    // Not so for NaN and infinity; zeros, and only they, have no length.
+    if norm >= TINY || norm.is_nan() {
+        return norm;
+    }
+    let largest = simd.largest(x);
+    if largest == 0.0 { 0.0 } else { (x.len() as f32).sqrt() * largest + LOST }
+}
+
 /// Rounds one vector; returns its inverse scale and ‖x - x̂‖. What cannot be scaled rounds to zero.
 fn round(simd: Simd, x: &[f32], norm: f32, out: &mut [i32]) -> (f32, f32) {
     let scale = (NORM / norm).min(LARGEST / simd.largest(x));
@@ -78,7 +96,7 @@ impl FixedRows {
         self.errors.clear();
         self.norms.clear();
         for (x, out) in tile.chunks(d).zip(self.pairs.chunks_mut(stride)) {
-            let norm = simd.dot(x, x).sqrt();
+            let norm = length(simd, x);
             let (scale, error) = round(simd, x, norm, out);
             self.scales.push(scale);
             self.errors.push(error);
@@ -166,7 +184,7 @@ fn pack(atoms: &[f32], d: usize, simd: Simd, pairs: usize, strips: &mut [i32]) -
     let mut rows = vec![0; simd.strip() * pairs];
     for (atoms, strip) in atoms.chunks(simd.strip() * d).zip(strips.chunks_mut(simd.strip() * pairs)) {
         for (atom, row) in atoms.chunks(d).zip(rows.chunks_mut(pairs)) {
-            let (scale, error) = round(simd, atom, simd.dot(atom, atom).sqrt(), row);
+            let (scale, error) = round(simd, atom, length(simd, atom), row);
             scales.push(scale);
             largest_error = largest_error.max(error);
         }
@@ -203,7 +221,7 @@ impl Product<'_> {
             Product::Fixed(fixed) => rows.load(tile, d, fixed.simd),
             Product::Float { simd, .. } => {
                 rows.norms.clear();
-                rows.norms.extend(tile.chunks(d).map(|x| simd.dot(x, x).sqrt()));
+                rows.norms.extend(tile.chunks(d).map(|x| length(*simd, x)));
             }
         }
     }

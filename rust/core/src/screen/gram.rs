@@ -57,7 +57,7 @@ impl Gram {
         team: &Team<'_>,
     ) -> Result<Gram> {
         let n = atoms.len() / d;
-        let scale = scale(atoms, d);
+        let scale = scale(atoms, d, product.drift(d));
         let tile = |t: usize| t * TILE..n.min((t + 1) * TILE);
         let mut bytes = vec![0; n * n];
         let bands: Vec<_> = bytes.chunks_mut(TILE * n).map(Mutex::new).collect();
@@ -124,7 +124,10 @@ impl Gram {
 }
 
 /// The value of a byte for which [`EXCEPTIONS`] of the sampled entries lie beyond the bytes.
-fn scale(atoms: &[f32], d: usize) -> f32 {
+///
+/// Entries come from a product that is off by at most `bound`. Room for that keeps rounding from making
+/// exceptions of all entries where they are equal or, with orthogonal atoms, nothing but rounding.
+fn scale(atoms: &[f32], d: usize, bound: f32) -> f32 {
     let n = atoms.len() / d;
     // A linear congruential walk through the atoms: like a random sample, and always the same.
     let mut state = 1u64;
@@ -142,13 +145,14 @@ fn scale(atoms: &[f32], d: usize) -> f32 {
         .map(|(i, j)| products[i * chosen.len() + j].abs())
         .collect();
     let diagonal = (0..chosen.len()).map(|i| products[i * chosen.len() + i]).fold(0.0, f32::max);
-    // Orthogonal atoms leave nothing to choose by; a millionth of the diagonal is below what matters.
-    let least = (1e-6 * diagonal).max(f32::MIN_POSITIVE);
+    // A millionth of the diagonal is below what matters, and the inverse of a scale is finite.
+    let least = (1e-6 * diagonal).max(LARGEST * f32::MIN_POSITIVE);
     let rank = ((1.0 - EXCEPTIONS) * sizes.len() as f64) as usize;
-    if rank >= sizes.len() {
-        return least / LARGEST;
-    }
-    sizes.select_nth_unstable_by(rank, f32::total_cmp).1.max(least) / LARGEST
+    let size = match rank < sizes.len() {
+        true => *sizes.select_nth_unstable_by(rank, f32::total_cmp).1,
+        false => 0.0,
+    };
+    (size + bound).max(least) / LARGEST
 }
 
 /// A worker's tile.

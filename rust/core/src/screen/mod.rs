@@ -21,6 +21,9 @@ pub(crate) mod gram;
 pub(crate) mod pursuit;
 pub(crate) mod shortlist;
 
+#[cfg(test)]
+mod tests;
+
 /// Bound on the rounding error of a float32 inner product of `n` terms, relative to ‖a‖ ‖b‖: n u / (1 - n u),
 /// whatever the order of summation (Higham, Accuracy and Stability of Numerical Algorithms, 2002, eq. 3.5).
 pub(crate) fn dot_error(n: usize) -> f32 {

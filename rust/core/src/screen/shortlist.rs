@@ -249,7 +249,9 @@ impl Search {
         self.wants.clear();
         for (r, (list, &floor)) in self.lists[..height].iter_mut().zip(wanted.floors).enumerate() {
             let from = list.kth_exact(wanted.most, floor, &mut self.work) - list.bound;
-            settled &= list.limit <= from;
+            // Not `<=`: a row beyond the range of float32 has NaN here, and nothing to lose.
+            let lost = list.limit > from;
+            settled &= !lost;
             list.want(r, from, &mut self.wants);
         }
         if settled {
