@@ -192,7 +192,7 @@ impl Simd {
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx2 => add_products_avx2(k, a, b, c, stride),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => add_products_avx512(k, a, b, c, stride),
+                Level::Avx512 | Level::Vnni => add_products_avx512(k, a, b, c, stride),
             }
         }
     }
