@@ -15,6 +15,7 @@ __all__ = [
     "count_active",
     "decode",
     "prepare_rows",
+    "reconstruction_sums",
     "simd_level",
     "simd_levels",
 ]
@@ -45,6 +46,13 @@ def coherent_atoms(
 def count_active(
     Z: _AnyCodes, labels: NDArray[np.int64], counts: NDArray[np.int64], n_jobs: int | None
 ) -> None: ...
+def reconstruction_sums(
+    X: NDArray[np.float32],
+    codes: _Codes,
+    components: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    n_jobs: int | None,
+) -> tuple[float, float, NDArray[np.float64], NDArray[np.float64]]: ...
 
 @final
 class Dictionary:

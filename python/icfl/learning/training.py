@@ -96,14 +96,16 @@ class Trainer:
     def step(self, X: NDArray[np.float32]) -> None:
         """Learn from one mini-batch of prepared rows, shape (b, d)."""
         progress = self._progress
-        codes, Xhat = self._encode(X, self._learning_coder(progress))
+        codes = self._encode(X, self._learning_coder(progress))
+        components, bias = self.update.components, self.update.bias
+        sums = _core.reconstruction_sums(X, codes, components, bias, self.n_jobs)
         rng = generator(self.run.seed, Purpose.STEP, self.run.step)
         after = self.update.step(
             X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs, progress=progress
         )
         with deferred_interrupts():
             self.update = after
-            self.run.note(X, Xhat, codes, after.n_replaced)
+            self.run.note(len(X), sums, codes, after.n_replaced)
             now = time.perf_counter()
             self.run.seconds += now - self._clock
             self._clock = now
@@ -116,7 +118,9 @@ class Trainer:
     def validate(self, rows: TrainingRows, indices: NDArray[Any]) -> float:
         """Return the explained variance of rows that are not trained on."""
         X = rows.take(indices)
-        return explained_variance(X, self._encode(X, self.coder)[1])
+        codes = self._encode(X, self.coder)
+        Xhat = _core.decode(codes, self.update.components, self.update.bias, self.n_jobs)
+        return explained_variance(X, Xhat)
 
     def _learning_coder(self, progress: float | None) -> BlockPursuit:
         coder = self.coder
@@ -142,13 +146,11 @@ class Trainer:
     def _progress(self) -> float | None:
         return self.run.step / self.planned_steps if self.planned_steps else None
 
-    def _encode(
-        self, X: NDArray[np.float32], coder: BlockPursuit
-    ) -> tuple[Codes, NDArray[np.float32]]:
-        components, bias = self.update.components, self.update.bias
-        use_gram = gram_pays(len(components), self.batch_size, coder.rounds)
-        codes = coder.encode(self._dictionary(), X, bias, use_gram=use_gram, n_jobs=self.n_jobs)
-        return codes, _core.decode(codes, components, bias, self.n_jobs)
+    def _encode(self, X: NDArray[np.float32], coder: BlockPursuit) -> Codes:
+        use_gram = gram_pays(len(self.update.components), self.batch_size, coder.rounds)
+        return coder.encode(
+            self._dictionary(), X, self.update.bias, use_gram=use_gram, n_jobs=self.n_jobs
+        )
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write everything that the next step depends on."""

@@ -134,9 +134,8 @@ impl Dictionary {
             Width::Words => &self.words,
         };
         let pays = self.simd.has_integer_products() && n_rows >= FEW_ROWS;
-        let make = || {
-            FixedAtoms::new(&self.atoms, self.n_features, self.largest_norm, width, self.simd, team)
-        };
+        let make =
+            || FixedAtoms::new(&self.atoms, self.n_features, self.largest_norm, width, self.simd, team);
         let fixed = if pays { Some(kept.get(make)?) } else { kept.peek() };
         Ok(fixed.map_or(
             Product::Float { atoms: &self.atoms, largest_norm: self.largest_norm, simd: self.simd },

@@ -141,7 +141,8 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
             let lists = search.run(&residuals, dictionary, &product, &wanted, chosen, team)?;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
                 lists[r].best(floors[r], top);
-                open[r] = open[r] && step_residual(&tile[r * d..][..d], residual, top, dictionary, &mut fits[r]);
+                open[r] =
+                    open[r] && step_residual(&tile[r * d..][..d], residual, top, dictionary, &mut fits[r]);
             }
             if !open.contains(&true) {
                 break;

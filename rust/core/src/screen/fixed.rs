@@ -289,9 +289,7 @@ impl Product<'_> {
     pub(crate) fn bound(&self, d: usize, rows: &FixedRows, r: usize) -> f32 {
         match self {
             Product::Fixed(fixed) => fixed.bound(rows, r),
-            Product::Float { largest_norm, .. } => {
-                SLACK * 2.0 * dot_error(d) * rows.norms[r] * largest_norm
-            }
+            Product::Float { largest_norm, .. } => SLACK * 2.0 * dot_error(d) * rows.norms[r] * largest_norm,
         }
     }
 

@@ -77,7 +77,9 @@ impl<'a> Scores<'a> {
                 }
             });
         }
-        if std::env::var("DBG").is_ok() { eprintln!("exact {} bound {:.4} weakest..floor {floor}", exact.len(), self.bound); }
+        if std::env::var("DBG").is_ok() {
+            eprintln!("exact {} bound {:.4} weakest..floor {floor}", exact.len(), self.bound);
+        }
         // Equal scores go to the lower index, for which `Top` wants ascending indices.
         exact.sort_unstable_by_key(|entry| entry.0);
         top.clear(floor);

@@ -141,9 +141,9 @@ fn kth_below(simd: Simd, values: &[f32], k: usize) -> Option<f32> {
     if values.len() <= k {
         return None;
     }
-    let (mut low, mut high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| {
-        (low.min(value), high.max(value))
-    });
+    let (mut low, mut high) = values
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
     let mut found = None;
     for _ in 0..BISECTIONS {
         let middle = low + 0.5 * (high - low);
@@ -265,7 +265,13 @@ impl Wants {
     }
 
     /// Computes the scores.
-    fn answer(&mut self, tile: &[f32], dictionary: &Dictionary, selection: Selection, lists: &mut [Shortlist]) {
+    fn answer(
+        &mut self,
+        tile: &[f32],
+        dictionary: &Dictionary,
+        selection: Selection,
+        lists: &mut [Shortlist],
+    ) {
         let (d, simd) = (dictionary.n_features(), dictionary.simd());
         let by_atom = tile.len() / d >= FEW_ROWS;
         if by_atom {
