@@ -1,7 +1,7 @@
 //! Products of sparse codes with matrices, [`PANEL`] columns at a time: see [`Simd::gather`].
 
 use crate::codes::CodesView;
-use crate::kernels::{PANEL, Simd};
+use crate::kernels::{PANEL, Simd, prefetch};
 
 /// Columns of a panel of one row.
 pub(crate) type Columns = [f32; PANEL];
@@ -22,6 +22,19 @@ pub(crate) fn part(row: &[f32], panel: usize) -> Columns {
     columns
 }
 
+/// Rows that are asked for before they are needed: each lies in a page of its own, which no hardware
+/// prefetcher follows.
+const AHEAD: usize = 16;
+
+/// [`part`] of row `i` of a matrix of width `d` whose rows are visited one after the other.
+pub(crate) fn ahead(matrix: &[f32], d: usize, i: usize, panel: usize) -> Columns {
+    let first = (i + AHEAD) * d + panel * PANEL;
+    if let Some(later) = matrix.get(first..first + PANEL) {
+        prefetch(later);
+    }
+    part(&matrix[i * d..(i + 1) * d], panel)
+}
+
 /// One panel of the reconstructions of all samples.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
@@ -40,7 +53,7 @@ impl Decoder {
         mut found: impl FnMut(usize, &Columns),
     ) {
         self.atoms.clear();
-        self.atoms.extend(components.chunks(bias.len()).map(|atom| part(atom, panel)));
+        self.atoms.extend((0..codes.n_components()).map(|m| ahead(components, bias.len(), m, panel)));
         let bias = part(bias, panel);
         let mut sums = [0.0; PANEL];
         for i in 0..codes.len() {

@@ -7,7 +7,7 @@
 use crate::codes::CodesView;
 use crate::error::{Error, Result};
 use crate::kernels::{Compared, PANEL, Simd};
-use crate::panels::{self, Decoder, part};
+use crate::panels::{self, Decoder, ahead, part};
 use crate::team::Team;
 
 /// Most pieces of work; each holds sums of all rows.
@@ -88,7 +88,7 @@ impl Piece {
         let origin = part(&x[..d], panel);
         let (mut sums, mut squares) = ([0.0; PANEL], [0.0; PANEL]);
         decode(&mut |i, decoded| {
-            let sample = part(&x[i * d..(i + 1) * d], panel);
+            let sample = ahead(x, d, i, panel);
             add(&mut self.rows[i], &simd.compare(&sample, decoded));
             simd.add_moments(&sample, &origin, &mut sums, &mut squares);
         });

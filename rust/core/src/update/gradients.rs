@@ -7,7 +7,7 @@ use super::Batch;
 use crate::codes::Columns;
 use crate::error::Result;
 use crate::kernels::{PANEL, Simd};
-use crate::panels::{self, Decoder, part};
+use crate::panels::{self, Decoder, ahead};
 use crate::team::Team;
 
 /// Gradients of atoms, `-2/n Σ_i z_im r_i`, and of the bias, `-2/n Σ_i r_i`.
@@ -36,7 +36,7 @@ impl Gradients {
             let (decoder, residuals) = scratch;
             residuals.clear();
             decoder.decode(&batch.codes, components, bias, panel, simd, |i, decoded| {
-                let mut residual = part(&batch.x[i * batch.d..(i + 1) * batch.d], panel);
+                let mut residual = ahead(batch.x, batch.d, i, panel);
                 residual.iter_mut().zip(decoded).for_each(|(x, decoded)| *x -= decoded);
                 residuals.push(residual);
             });
