@@ -18,6 +18,7 @@ __all__ = [
     "reconstruction_sums",
     "simd_level",
     "simd_levels",
+    "survey_rows",
 ]
 
 __version__: str
@@ -34,6 +35,9 @@ def simd_levels() -> list[str]: ...
 def prepare_rows(
     X: _Floats, unit_norm: bool, n_jobs: int | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+def survey_rows(
+    X: _Floats, unit_norm: bool, n_jobs: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]: ...
 def decode(
     codes: _Codes,
     components: NDArray[np.float32],

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl._validation import native_floats
-from icfl.coding.model import prepare, prepared_blocks
+from icfl import _core
+from icfl._validation import iter_chunks, native_floats
+from icfl.coding.coders import input_error
+from icfl.coding.model import prepare
 
 __all__ = ["Purpose", "Schedule", "TrainingRows", "generator", "survey"]
 
@@ -76,9 +78,13 @@ def survey(rows: TrainingRows) -> tuple[NDArray[np.float32], float]:
     """
     total = np.zeros(rows.X.shape[1])
     norms = 0.0
-    for block in prepared_blocks(rows.X, rows.unit_norm, rows.n_jobs):
-        total += block.rows.sum(axis=0, dtype=np.float64)
-        norms += float(block.norms.sum(dtype=np.float64))
+    for place, chunk in iter_chunks(rows.X):
+        try:
+            block_total, block_norms = _core.survey_rows(chunk, rows.unit_norm, rows.n_jobs)
+        except ValueError as error:
+            raise input_error(error, place.start) from error
+        total += block_total
+        norms += float(block_norms.sum(dtype=np.float64))
     return (total / len(rows.X)).astype(np.float32), norms / len(rows.X)
 
 

@@ -129,6 +129,11 @@ fn add_moments(x: &[f32], origin: &[f32], sums: &mut [f64], squares: &mut [f64])
 }
 
 #[inline(always)]
+fn add_to(x: &[f32], sums: &mut [f64]) {
+    sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += f64::from(x));
+}
+
+#[inline(always)]
 fn widened(x: &[f32]) -> Lanes {
     let mut out = [0.0; LANES];
     match x.first_chunk::<LANES>() {
@@ -221,6 +226,15 @@ method! {
 }
 
 method! {
+    /// `sums += x`, value by value.
+    ///
+    /// # Panics
+    /// When slices differ in length.
+    add_to(x: &[f32], sums: &mut [f64]),
+    x.len() == sums.len()
+}
+
+method! {
     /// `sums += x − origin` and `squares += (x − origin)²`, value by value.
     ///
     /// # Panics
@@ -288,7 +302,10 @@ mod tests {
                 simd.scale(factor, &mut scaled);
                 let (mut sums, mut squares) = (vec![1.0; x.len()], vec![2.0; x.len()]);
                 simd.add_moments(&x, &origin, &mut sums, &mut squares);
+                let mut plain = vec![1.0; x.len()];
+                simd.add_to(&x, &mut plain);
                 for i in 0..x.len() {
+                    prop_assert_eq!(plain[i], 1.0 + f64::from(x[i]));
                     let shifted = f64::from(x[i]) - f64::from(origin[i]);
                     prop_assert_eq!(scaled[i], (f64::from(x[i]) * factor) as f32, "{}", simd.name());
                     prop_assert_eq!((sums[i], squares[i]), (1.0 + shifted, 2.0 + shifted * shifted));
