@@ -7,18 +7,16 @@ and the update's own arrays are all that a resumed run needs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icfl.coding.coders import Codes
 from icfl.metrics._column_moments import ColumnMoments
+from icfl.updates import ReconstructionSums
 
-__all__ = ["ReconstructionSums", "Run", "Window"]
-
-ReconstructionSums: TypeAlias = tuple[float, float, NDArray[np.float64], NDArray[np.float64]]
-"""Σ‖x - x̂‖² and Σ cosine(x, x̂) over rows x; mean and Σ(x - mean)² of their columns."""
+__all__ = ["Run", "Window"]
 
 
 @dataclass

@@ -11,9 +11,10 @@ wait for. So there is always a last finished step to go back to.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -97,22 +98,25 @@ class Trainer:
         """Learn from one mini-batch of prepared rows, shape (b, d)."""
         progress = self._progress
         codes = self._encode(X, self._learning_coder(progress))
-        components, bias = self.update.components, self.update.bias
-        sums = _core.reconstruction_sums(X, codes, components, bias, self.n_jobs)
         rng = generator(self.run.seed, Purpose.STEP, self.run.step)
         after = self.update.step(
             X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs, progress=progress
         )
+        # An update of the user's own need not have the attribute.
+        measured = getattr(after, "measured", None) or _core.reconstruction_sums(
+            X, codes, self.update.components, self.update.bias, self.n_jobs
+        )
         with deferred_interrupts():
             self.update = after
-            self.run.note(len(X), sums, codes, after.n_replaced)
+            self.run.note(len(X), measured, codes, after.n_replaced)
             now = time.perf_counter()
             self.run.seconds += now - self._clock
             self._clock = now
 
     def record(self, validation: float | None = None) -> dict[str, Any]:
         """Close the window of the history."""
-        self._dictionary()  # checks that it is finite
+        with self._finite():
+            _core.survey_rows(self.update.components, False, self.n_jobs)
         return self.run.record(self.dead_window, validation)
 
     def validate(self, rows: TrainingRows, indices: NDArray[Any]) -> float:
@@ -128,8 +132,14 @@ class Trainer:
         return replace(coder, n_iterations=rounds)
 
     def _dictionary(self) -> _core.Dictionary:
-        try:
+        with self._finite():
             return _core.Dictionary(self.update.components)
+
+    @contextlib.contextmanager
+    def _finite(self) -> Iterator[None]:
+        """Turn what is said of atoms that are not finite into what to do about it."""
+        try:
+            yield
         except ValueError as error:
             raise InputError(
                 f"learning_rate: the dictionary is no longer finite after {self.run.step} steps; "

@@ -4,7 +4,7 @@ use crate::convert::{CodeArrays, Inputs, codes, matrix, simd, value_error};
 use crate::run::run;
 use icfl_core::rows::Rows;
 use icfl_core::statistics::{
-    self, ActiveRows, DenseRows, Index, MomentSums, SparseRows, Value, count_by_label,
+    self, ActiveRows, DenseRows, Index, MomentSums, Reconstruction, SparseRows, Value, count_by_label,
 };
 use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2,
@@ -148,7 +148,12 @@ impl PyMomentSums {
 }
 
 /// (residual, cosine, mean, centred_squares).
-type ReconstructionSums<'py> = (f64, f64, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
+pub(crate) type ReconstructionSums<'py> = (f64, f64, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
+
+pub(crate) fn sums(py: Python<'_>, found: Reconstruction) -> ReconstructionSums<'_> {
+    let (mean, squares) = (found.mean.into_pyarray(py), found.centred_squares.into_pyarray(py));
+    (found.residual, found.cosine, mean, squares)
+}
 
 /// How well codes reproduce the rows of X: Σ‖x − x̂‖², Σ cosine(x, x̂), and mean and Σ(x − mean)² of every column.
 #[pyfunction]
@@ -165,6 +170,5 @@ pub(crate) fn reconstruction_sums<'py>(
     let ((x, _), (atoms, d)) = (matrix(&X, "X")?, matrix(&components, "components")?);
     let (codes, bias, simd) = (self::codes(&codes, atoms.len() / d)?, bias.as_slice()?, simd()?);
     let found = run(py, n_jobs, |team| statistics::reconstruction(x, &codes, atoms, bias, simd, team))?;
-    let (mean, squares) = (found.mean.into_pyarray(py), found.centred_squares.into_pyarray(py));
-    Ok((found.residual, found.cosine, mean, squares))
+    Ok(sums(py, found))
 }

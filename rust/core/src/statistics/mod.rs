@@ -10,4 +10,5 @@ mod scatter;
 pub use active::{ActiveRows, DenseRows, Index, SparseRows, Value};
 pub use label_counts::count_by_label;
 pub use moments::{BLOCK_ROWS, MomentSums, Moments};
+pub(crate) use reconstruction::PanelSums;
 pub use reconstruction::{Reconstruction, reconstruction};

@@ -10,9 +10,6 @@ use crate::kernels::{Compared, PANEL, Simd};
 use crate::panels::{self, Decoder, ahead, part};
 use crate::team::Team;
 
-/// Most pieces of work; each holds sums of all rows.
-const PIECES: usize = 64;
-
 /// Sums over the rows x of a mini-batch and their reconstructions x̂.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reconstruction {
@@ -42,59 +39,69 @@ pub fn reconstruction(
     if n == 0 || d == 0 || x.len() != n * d || components.len() != codes.n_components() * d {
         return Err(Error::Argument("X, codes, components and bias must have matching shapes".into()));
     }
-    let each = panels::count(d).div_ceil(PIECES);
-    let pieces = team.map(panels::count(d).div_ceil(each), Decoder::default, |decoder, piece| {
-        let mut sums = Piece::new(n);
-        for panel in piece * each..panels::count(d).min((piece + 1) * each) {
-            team.cancel().check()?;
-            sums.add(panel, x, simd, |found| decoder.decode(codes, components, bias, panel, simd, found));
-        }
-        Ok(sums)
-    })?;
-    let mut rows = vec![Compared::default(); n];
-    for piece in &pieces {
-        rows.iter_mut().zip(&piece.rows).for_each(|(row, part)| add(row, part));
-    }
-    Ok(Reconstruction {
-        residual: rows.iter().map(|row| row.difference).sum(),
-        cosine: rows.iter().map(cosine).sum(),
-        mean: pieces.iter().flat_map(|piece| &piece.mean).copied().collect(),
-        centred_squares: pieces.iter().flat_map(|piece| &piece.centred_squares).copied().collect(),
-    })
-}
-
-/// Sums over some panels.
-struct Piece {
-    rows: Vec<Compared>,
-    mean: Vec<f64>,
-    centred_squares: Vec<f64>,
-}
-
-impl Piece {
-    fn new(n: usize) -> Piece {
-        Piece { rows: vec![Compared::default(); n], mean: Vec::new(), centred_squares: Vec::new() }
-    }
-
-    fn add(
-        &mut self,
-        panel: usize,
-        x: &[f32],
-        simd: Simd,
-        decode: impl FnOnce(&mut dyn FnMut(usize, &panels::Columns)),
-    ) {
-        let n = self.rows.len() as f64;
-        let d = x.len() / self.rows.len();
-        let width = PANEL.min(d - panel * PANEL);
-        let origin = part(&x[..d], panel);
-        let (mut sums, mut squares) = ([0.0; PANEL], [0.0; PANEL]);
-        decode(&mut |i, decoded| {
-            let sample = ahead(x, d, i, panel);
-            add(&mut self.rows[i], &simd.compare(&sample, decoded));
-            simd.add_moments(&sample, &origin, &mut sums, &mut squares);
+    let parts = team.map(panels::count(d), Decoder::default, |decoder, panel| {
+        let mut part = PanelSums::new(x, d, panel);
+        decoder.decode(codes, components, bias, panel, simd, |i, decoded| {
+            part.add(i, &ahead(x, d, i, panel), decoded, simd);
         });
-        for ((sum, square), origin) in sums.into_iter().zip(squares).zip(origin).take(width) {
-            self.mean.push(f64::from(origin) + sum / n);
-            self.centred_squares.push((square - sum * (sum / n)).max(0.0));
+        Ok(part)
+    })?;
+    Ok(Reconstruction::join(parts, d))
+}
+
+impl Reconstruction {
+    /// From the sums of all panels, in their order.
+    pub(crate) fn join(panels: impl IntoIterator<Item = PanelSums>, d: usize) -> Reconstruction {
+        let mut rows: Vec<Compared> = Vec::new();
+        let (mut mean, mut centred_squares) = (Vec::new(), Vec::new());
+        for panel in panels {
+            rows.resize(panel.rows.len(), Compared::default());
+            rows.iter_mut().zip(&panel.rows).for_each(|(row, part)| add(row, part));
+            panel.finish(&mut mean, &mut centred_squares);
+        }
+        mean.truncate(d);
+        centred_squares.truncate(d);
+        Reconstruction {
+            residual: rows.iter().map(|row| row.difference).sum(),
+            cosine: rows.iter().map(cosine).sum(),
+            mean,
+            centred_squares,
+        }
+    }
+}
+
+/// Sums over one panel of columns.
+#[derive(Debug)]
+pub(crate) struct PanelSums {
+    rows: Vec<Compared>,
+    origin: panels::Columns,
+    sums: [f64; PANEL],
+    squares: [f64; PANEL],
+}
+
+impl PanelSums {
+    /// For rows of width `d`, at least one.
+    pub(crate) fn new(x: &[f32], d: usize, panel: usize) -> PanelSums {
+        PanelSums {
+            rows: vec![Compared::default(); x.len() / d],
+            origin: part(&x[..d], panel),
+            sums: [0.0; PANEL],
+            squares: [0.0; PANEL],
+        }
+    }
+
+    /// Takes in the panel of row `i` and of its reconstruction.
+    pub(crate) fn add(&mut self, i: usize, x: &panels::Columns, decoded: &panels::Columns, simd: Simd) {
+        self.rows[i] = simd.compare(x, decoded);
+        simd.add_moments(x, &self.origin, &mut self.sums, &mut self.squares);
+    }
+
+    /// Appends the mean and the centred sum of squares of every column.
+    fn finish(&self, mean: &mut Vec<f64>, centred_squares: &mut Vec<f64>) {
+        let n = self.rows.len() as f64;
+        for ((sum, square), origin) in self.sums.iter().zip(self.squares).zip(self.origin) {
+            mean.push(f64::from(origin) + sum / n);
+            centred_squares.push((square - sum * (sum / n)).max(0.0));
         }
     }
 }

@@ -7,6 +7,7 @@ use super::gradients::Gradients;
 use super::{ATOM_BLOCK, Batch, Moved, normalise};
 use crate::error::{Error, Result};
 use crate::kernels::{AdamStep, Parameters, ParametersMut, Simd};
+use crate::statistics::Reconstruction;
 use crate::team::Team;
 
 const BETA1: f64 = 0.9;
@@ -55,6 +56,21 @@ impl Adam {
         simd: Simd,
         team: &Team<'_>,
     ) -> Result<(Adam, Moved)> {
+        self.step_measured(batch, components, bias, simd, team).map(|(next, moved, _)| (next, moved))
+    }
+
+    /// As [`Adam::step`], with how well the codes reproduced the mini-batch before it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step_measured(
+        &self,
+        batch: &Batch<'_>,
+        components: &[f32],
+        bias: &[f32],
+        simd: Simd,
+        team: &Team<'_>,
+    ) -> Result<(Adam, Moved, Reconstruction)> {
         let (d, m) = (batch.d, batch.codes.n_components());
         if components.len() != m * d || bias.len() != d || self.first.len() != (m + 1) * d {
             return Err(Error::Argument(
@@ -109,7 +125,8 @@ impl Adam {
                 Ok(())
             },
         )?;
-        Ok((next, moved))
+        drop(pieces);
+        Ok((next, moved, gradients.reconstruction))
     }
 }
 

@@ -1,13 +1,15 @@
 //! Gradients of the mean of ‖x − Dᵀz − b‖² over a mini-batch, panel by panel of columns.
 //!
 //! A worker decodes a panel of all samples, keeps its residuals, and sums them by atom while they are in
-//! cache; of the residuals (n, d) no more than a panel a worker ever exists.
+//! cache; of the residuals (n, d) no more than a panel a worker ever exists. How well the codes reproduce the
+//! mini-batch is measured on the way: decoding it again would cost a third of the step.
 
 use super::Batch;
 use crate::codes::Columns;
 use crate::error::Result;
 use crate::kernels::{PANEL, Simd};
 use crate::panels::{self, Decoder, ahead};
+use crate::statistics::{PanelSums, Reconstruction};
 use crate::team::Team;
 
 /// Gradients of atoms, `-2/n Σ_i z_im r_i`, and of the bias, `-2/n Σ_i r_i`.
@@ -15,6 +17,8 @@ pub(super) struct Gradients {
     /// Panel after panel, each with the atoms' rows and then that of the bias.
     panels: Vec<panels::Columns>,
     height: usize,
+    /// How the mini-batch is reproduced where the gradients were taken.
+    pub(super) reconstruction: Reconstruction,
 }
 
 impl Gradients {
@@ -31,19 +35,26 @@ impl Gradients {
     ) -> Result<Gradients> {
         let height = batch.codes.n_components() + 1;
         let columns = batch.codes.columns();
-        let mut all = vec![[0.0; PANEL]; panels::count(batch.d) * height];
-        team.run_pieces(&mut all, height, <(Decoder, Vec<_>)>::default, |scratch, panel, gradients| {
+        let mut panels = vec![[0.0; PANEL]; panels::count(batch.d) * height];
+        let mut places: Vec<_> = panels.chunks_mut(height).map(|gradients| (gradients, None)).collect();
+        team.run_pieces(&mut places, 1, <(Decoder, Vec<_>)>::default, |scratch, panel, place| {
             let (decoder, residuals) = scratch;
+            let (gradients, measured) = &mut place[0];
+            let mut sums = PanelSums::new(batch.x, batch.d, panel);
             residuals.clear();
             decoder.decode(&batch.codes, components, bias, panel, simd, |i, decoded| {
-                let mut residual = ahead(batch.x, batch.d, i, panel);
-                residual.iter_mut().zip(decoded).for_each(|(x, decoded)| *x -= decoded);
-                residuals.push(residual);
+                let mut sample = ahead(batch.x, batch.d, i, panel);
+                sums.add(i, &sample, decoded, simd);
+                sample.iter_mut().zip(decoded).for_each(|(x, decoded)| *x -= decoded);
+                residuals.push(sample);
             });
             sum(residuals, &columns, simd, gradients);
+            *measured = Some(sums);
             Ok(())
         })?;
-        Ok(Gradients { panels: all, height })
+        let measured = places.into_iter().map(|(_, sums)| sums.expect("every panel was decoded"));
+        let reconstruction = Reconstruction::join(measured, batch.d);
+        Ok(Gradients { panels, height, reconstruction })
     }
 
     /// Writes one row of `out.len()` values: an atom's, or after them that of the bias.
