@@ -15,8 +15,10 @@ __all__ = [
     "count_active",
     "decode",
     "prepare_rows",
+    "reconstruction_sums",
     "simd_level",
     "simd_levels",
+    "survey_rows",
 ]
 
 __version__: str
@@ -26,6 +28,7 @@ _Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float
 _Indices: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
 _AnyCodes: TypeAlias = _Floats | tuple[NDArray[np.int64], _Indices, _Floats]
 _Moved: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+_ReconstructionSums: TypeAlias = tuple[float, float, NDArray[np.float64], NDArray[np.float64]]
 _Selection: TypeAlias = Literal["positive", "absolute"]
 
 def simd_level() -> str: ...
@@ -33,6 +36,9 @@ def simd_levels() -> list[str]: ...
 def prepare_rows(
     X: _Floats, unit_norm: bool, n_jobs: int | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+def survey_rows(
+    X: _Floats, unit_norm: bool, n_jobs: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]: ...
 def decode(
     codes: _Codes,
     components: NDArray[np.float32],
@@ -45,6 +51,13 @@ def coherent_atoms(
 def count_active(
     Z: _AnyCodes, labels: NDArray[np.int64], counts: NDArray[np.int64], n_jobs: int | None
 ) -> None: ...
+def reconstruction_sums(
+    X: NDArray[np.float32],
+    codes: _Codes,
+    components: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    n_jobs: int | None,
+) -> _ReconstructionSums: ...
 
 @final
 class Dictionary:
@@ -93,7 +106,7 @@ class AdamUpdate:
         components: NDArray[np.float32],
         bias: NDArray[np.float32],
         n_jobs: int | None,
-    ) -> tuple[AdamUpdate, _Moved]: ...
+    ) -> tuple[AdamUpdate, _Moved, _ReconstructionSums]: ...
     def reset(self, atoms: NDArray[np.int64]) -> None: ...
     def arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]: ...
     def set_arrays(self, arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]]) -> None: ...

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from icfl.coding.coders import Codes
 from icfl.metrics._column_moments import ColumnMoments
+from icfl.updates import ReconstructionSums
 
-__all__ = ["Run", "Window", "row_cosines"]
+__all__ = ["Run", "Window"]
 
 
 @dataclass
@@ -50,14 +51,12 @@ class Window:
         """Rows seen."""
         return self.moments.n_samples
 
-    def add(
-        self, X: NDArray[np.float32], Xhat: NDArray[np.float32], codes: Codes, replaced: int
-    ) -> None:
-        """Take in a mini-batch, its reconstruction before the update, and what was replaced."""
-        rows, decoded = X.astype(np.float64), Xhat.astype(np.float64)
-        self.moments.merge(ColumnMoments.of(rows))
-        self.residual += float(np.square(rows - decoded).sum())
-        self.cosine += float(row_cosines(rows, decoded).sum())
+    def add(self, n_rows: int, sums: ReconstructionSums, codes: Codes, replaced: int) -> None:
+        """Take in a mini-batch, how its codes reproduce it, and what the update replaced."""
+        residual, cosine, mean, centred_ss = sums
+        self.moments.merge(ColumnMoments(n_rows, mean, centred_ss))
+        self.residual += residual
+        self.cosine += cosine
         self.nonzeros += int(np.count_nonzero(codes[2]))
         self.replaced += replaced
 
@@ -132,14 +131,12 @@ class Run:
         """Return a run before its first step."""
         return cls(seed, np.zeros(n_components, np.int64), Window.empty(n_features))
 
-    def note(
-        self, X: NDArray[np.float32], Xhat: NDArray[np.float32], codes: Codes, replaced: int
-    ) -> None:
+    def note(self, n_rows: int, sums: ReconstructionSums, codes: Codes, replaced: int) -> None:
         """Count a finished step."""
         self.step += 1
-        self.n_samples_seen += len(X)
+        self.n_samples_seen += n_rows
         self.last_active[codes[1][codes[2] != 0]] = self.n_samples_seen
-        self.window.add(X, Xhat, codes, replaced)
+        self.window.add(n_rows, sums, codes, replaced)
 
     def dead(self, window: int) -> float:
         """Return the share of atoms without an activation in the last `window` samples seen."""
@@ -190,13 +187,3 @@ _NUMBERS = (
     "best",
     "stale",
 )
-
-
-def row_cosines(X: NDArray[np.float64], Xhat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cosine of each row with its reconstruction: 1 if both are zero, 0 if one is."""
-    dot = np.einsum("ij,ij->i", X, Xhat)
-    norms = np.linalg.norm(X, axis=1), np.linalg.norm(Xhat, axis=1)
-    both_zero = ((norms[0] == 0) & (norms[1] == 0)).astype(np.float64)
-    scale = norms[0] * norms[1]
-    cosines: NDArray[np.float64] = np.divide(dot, scale, out=both_zero, where=scale > 0)
-    return cosines

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from icfl._validation import check_flag, check_n_jobs, estimator_rows, iter_chunks
 from icfl.coding.coders import BlockPursuit
-from icfl.coding.model import DictionaryModel, prepare
+from icfl.coding.model import DictionaryModel
 from icfl.learning import state
 from icfl.learning.history import Run
 from icfl.learning.minibatches import TrainingRows
@@ -338,7 +338,7 @@ class ICFL(DictionaryModel):
         trainer = started(self, rows) if first else continued(self, rows)
         try:
             for _, chunk in iter_chunks(X, self.batch_size):
-                trainer.step(prepare(chunk, rows.unit_norm, rows.n_jobs)[0])
+                trainer.step(rows.prepared(chunk))
             trainer.record()
         finally:
             self._adopt(trainer, getattr(self, "n_iter_", 0))

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl._validation import native_floats
-from icfl.coding.model import prepare, prepared_blocks
+from icfl import _core
+from icfl._validation import Floats, iter_chunks, native_floats
+from icfl.coding.coders import input_error
+from icfl.coding.model import prepare
 
 __all__ = ["Purpose", "Schedule", "TrainingRows", "generator", "survey"]
 
@@ -53,10 +55,17 @@ class TrainingRows:
         self.X = X
         self.unit_norm = unit_norm
         self.n_jobs = n_jobs
+        self.surveyed = False
 
     def take(self, indices: NDArray[Any]) -> NDArray[np.float32]:
         """Return the prepared rows at increasing `indices`: in that order a disk is read best."""
-        return prepare(native_floats(self.X[indices]), self.unit_norm, self.n_jobs)[0]
+        return self.prepared(native_floats(self.X[indices]))
+
+    def prepared(self, rows: Floats) -> NDArray[np.float32]:
+        """Return some of the rows prepared; those that are so already are not copied."""
+        if self.surveyed and not self.unit_norm and rows.dtype == np.float32:
+            return np.ascontiguousarray(rows, dtype=np.float32)
+        return prepare(rows, self.unit_norm, self.n_jobs)[0]
 
     def sample(self, n_rows: int) -> NDArray[np.float32]:
         """Return at most `n_rows` rows, evenly spaced."""
@@ -76,9 +85,14 @@ def survey(rows: TrainingRows) -> tuple[NDArray[np.float32], float]:
     """
     total = np.zeros(rows.X.shape[1])
     norms = 0.0
-    for block in prepared_blocks(rows.X, rows.unit_norm, rows.n_jobs):
-        total += block.rows.sum(axis=0, dtype=np.float64)
-        norms += float(block.norms.sum(dtype=np.float64))
+    for place, chunk in iter_chunks(rows.X):
+        try:
+            block_total, block_norms = _core.survey_rows(chunk, rows.unit_norm, rows.n_jobs)
+        except ValueError as error:
+            raise input_error(error, place.start) from error
+        total += block_total
+        norms += float(block_norms.sum(dtype=np.float64))
+    rows.surveyed = True
     return (total / len(rows.X)).astype(np.float32), norms / len(rows.X)
 
 

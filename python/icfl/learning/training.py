@@ -11,9 +11,10 @@ wait for. So there is always a last finished step to go back to.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -96,27 +97,34 @@ class Trainer:
     def step(self, X: NDArray[np.float32]) -> None:
         """Learn from one mini-batch of prepared rows, shape (b, d)."""
         progress = self._progress
-        codes, Xhat = self._encode(X, self._learning_coder(progress))
+        codes = self._encode(X, self._learning_coder(progress))
         rng = generator(self.run.seed, Purpose.STEP, self.run.step)
         after = self.update.step(
             X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs, progress=progress
         )
+        # An update of the user's own need not have the attribute.
+        measured = getattr(after, "measured", None) or _core.reconstruction_sums(
+            X, codes, self.update.components, self.update.bias, self.n_jobs
+        )
         with deferred_interrupts():
             self.update = after
-            self.run.note(X, Xhat, codes, after.n_replaced)
+            self.run.note(len(X), measured, codes, after.n_replaced)
             now = time.perf_counter()
             self.run.seconds += now - self._clock
             self._clock = now
 
     def record(self, validation: float | None = None) -> dict[str, Any]:
         """Close the window of the history."""
-        self._dictionary()  # checks that it is finite
+        with self._finite():
+            _core.survey_rows(self.update.components, False, self.n_jobs)
         return self.run.record(self.dead_window, validation)
 
     def validate(self, rows: TrainingRows, indices: NDArray[Any]) -> float:
         """Return the explained variance of rows that are not trained on."""
         X = rows.take(indices)
-        return explained_variance(X, self._encode(X, self.coder)[1])
+        codes = self._encode(X, self.coder)
+        Xhat = _core.decode(codes, self.update.components, self.update.bias, self.n_jobs)
+        return explained_variance(X, Xhat)
 
     def _learning_coder(self, progress: float | None) -> BlockPursuit:
         coder = self.coder
@@ -124,8 +132,14 @@ class Trainer:
         return replace(coder, n_iterations=rounds)
 
     def _dictionary(self) -> _core.Dictionary:
-        try:
+        with self._finite():
             return _core.Dictionary(self.update.components)
+
+    @contextlib.contextmanager
+    def _finite(self) -> Iterator[None]:
+        """Turn what is said of atoms that are not finite into what to do about it."""
+        try:
+            yield
         except ValueError as error:
             raise InputError(
                 f"learning_rate: the dictionary is no longer finite after {self.run.step} steps; "
@@ -142,13 +156,11 @@ class Trainer:
     def _progress(self) -> float | None:
         return self.run.step / self.planned_steps if self.planned_steps else None
 
-    def _encode(
-        self, X: NDArray[np.float32], coder: BlockPursuit
-    ) -> tuple[Codes, NDArray[np.float32]]:
-        components, bias = self.update.components, self.update.bias
-        use_gram = gram_pays(len(components), self.batch_size, coder.rounds)
-        codes = coder.encode(self._dictionary(), X, bias, use_gram=use_gram, n_jobs=self.n_jobs)
-        return codes, _core.decode(codes, components, bias, self.n_jobs)
+    def _encode(self, X: NDArray[np.float32], coder: BlockPursuit) -> Codes:
+        use_gram = gram_pays(len(self.update.components), self.batch_size, coder.rounds)
+        return coder.encode(
+            self._dictionary(), X, self.update.bias, use_gram=use_gram, n_jobs=self.n_jobs
+        )
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write everything that the next step depends on."""

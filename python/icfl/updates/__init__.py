@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl.exceptions import InputError
-from icfl.updates._protocols import Update, UpdateState
+from icfl.updates._protocols import ReconstructionSums, Update, UpdateState
 from icfl.updates.adam import Adam
 from icfl.updates.online import Online
 
-__all__ = ["UPDATES", "Adam", "Online", "Update", "UpdateState", "start"]
+__all__ = [
+    "UPDATES",
+    "Adam",
+    "Online",
+    "ReconstructionSums",
+    "Update",
+    "UpdateState",
+    "start",
+]
 
 UPDATES: dict[str, type[Adam] | type[Online]] = {"adam": Adam, "online": Online}
 """Updates by the name under which learners take them."""

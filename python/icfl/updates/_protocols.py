@@ -7,10 +7,13 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Codes", "Update", "UpdateState", "random_directions"]
+__all__ = ["Codes", "ReconstructionSums", "Update", "UpdateState", "random_directions"]
 
 Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 """Rows in compressed form: indptr (n + 1,) int64, indices (nnz,) int32, data (nnz,) float32."""
+
+ReconstructionSums: TypeAlias = tuple[float, float, NDArray[np.float64], NDArray[np.float64]]
+"""Σ‖x - x̂‖² and Σ cosine(x, x̂) over rows x; mean and Σ(x - mean)² of their columns."""
 
 
 class UpdateState(Protocol):
@@ -24,11 +27,15 @@ class UpdateState(Protocol):
         The bias.
     n_replaced : int
         Atoms that the step to this state replaced.
+    measured : ReconstructionSums or None
+        How the codes of that step reproduced its mini-batch before anything moved, where the step
+        found out on its way; None leaves it to the training loop, at the cost of decoding once.
     """
 
     components: NDArray[np.float32]
     bias: NDArray[np.float32]
     n_replaced: int
+    measured: ReconstructionSums | None
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return how many of a pursuit's iterations the next mini-batch is encoded with.

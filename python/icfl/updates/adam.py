@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from icfl import _core
 from icfl._validation import check_number
-from icfl.updates._protocols import Codes, random_directions
+from icfl.updates._protocols import Codes, ReconstructionSums, random_directions
 
 __all__ = ["Adam"]
 
@@ -92,6 +92,7 @@ class AdamState:
         self.components = components
         self.bias = bias
         self.n_replaced = 0
+        self.measured: ReconstructionSums | None = None
         self._coherence_limit = coherence_limit
         m, d = components.shape
         self._moments = _core.AdamUpdate(m, d, options.learning_rate, unit_norm)
@@ -113,7 +114,7 @@ class AdamState:
         """Take one gradient step; every `RESET_EVERY` steps, replace coherent atoms."""
         after = copy(self)
         after.n_replaced = 0
-        after._moments, (after.components, after.bias) = self._moments.step(
+        after._moments, (after.components, after.bias), after.measured = self._moments.step(
             X, codes, self.components, self.bias, n_jobs
         )
         if self._coherence_limit is not None and (step + 1) % RESET_EVERY == 0:

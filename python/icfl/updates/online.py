@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from icfl import _core
 from icfl._validation import check_count
-from icfl.updates._protocols import Codes
+from icfl.updates._protocols import Codes, ReconstructionSums
 
 __all__ = ["Online"]
 
@@ -139,6 +139,7 @@ class OnlineState:
         self.components = components
         self.bias = bias
         self.n_replaced = 0
+        self.measured: ReconstructionSums | None = None
         self._options = options
         self._unit_norm = unit_norm
         self._coherence_limit = coherence_limit

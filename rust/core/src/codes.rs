@@ -112,8 +112,18 @@ impl<'a> CodesView<'a> {
         self.indices[range.clone()].iter().map(|&m| m as usize).zip(self.values[range].iter().copied())
     }
 
+    /// Atoms and values of one sample, as they are stored.
+    pub(crate) fn entries(&self, i: usize) -> (&'a [i32], &'a [f32]) {
+        let range = self.starts[i] as usize..self.starts[i + 1] as usize;
+        (&self.indices[range.clone()], &self.values[range])
+    }
+
     /// The same codes by atom.
+    ///
+    /// # Panics
+    /// With 2^31 samples or more.
     pub fn columns(&self) -> Columns {
+        assert!(i32::try_from(self.len()).is_ok());
         let mut starts = vec![0usize; self.n_components + 1];
         for &m in self.indices {
             starts[m as usize + 1] += 1;
@@ -122,14 +132,14 @@ impl<'a> CodesView<'a> {
             starts[m + 1] += starts[m];
         }
         let mut next = starts.clone();
-        let mut entries = vec![(0u32, 0.0f32); self.indices.len()];
+        let (mut samples, mut values) = (vec![0i32; self.indices.len()], vec![0.0f32; self.indices.len()]);
         for i in 0..self.len() {
             for (m, value) in self.row(i) {
-                entries[next[m]] = (i as u32, value);
+                (samples[next[m]], values[next[m]]) = (i as i32, value);
                 next[m] += 1;
             }
         }
-        Columns { starts, entries }
+        Columns { starts, samples, values }
     }
 
     /// `Z · components + bias`, shape (n_samples, d).
@@ -170,12 +180,14 @@ impl<'a> CodesView<'a> {
 #[derive(Clone, Debug)]
 pub struct Columns {
     starts: Vec<usize>,
-    entries: Vec<(u32, f32)>,
+    samples: Vec<i32>,
+    values: Vec<f32>,
 }
 
 impl Columns {
-    /// (sample, value) pairs of one atom.
-    pub fn column(&self, m: usize) -> &[(u32, f32)] {
-        &self.entries[self.starts[m]..self.starts[m + 1]]
+    /// Samples and values of one atom.
+    pub fn column(&self, m: usize) -> (&[i32], &[f32]) {
+        let range = self.starts[m]..self.starts[m + 1];
+        (&self.samples[range.clone()], &self.values[range])
     }
 }

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Calls with fewer rows do not round and pack the atoms: that costs as much as a few rows' scores in float32.
 const FEW_ROWS: usize = 24;
 
+/// Atoms copied by a worker at a time.
+const COPY: usize = 128;
+
 /// Unchanging atoms, shape (n_components, n_features), with what encoders derive from them.
 #[derive(Debug)]
 pub struct Dictionary {
@@ -28,12 +31,45 @@ impl Dictionary {
     /// # Errors
     /// [`Error::Argument`] when there is no atom, no feature, or a value that is not finite.
     pub fn new(atoms: Vec<f32>, n_features: usize, simd: Simd) -> Result<Dictionary> {
-        if n_features == 0 || atoms.is_empty() || !atoms.len().is_multiple_of(n_features) {
-            return Err(Error::Argument(
-                "components must have shape (n_components, n_features) with neither zero".into(),
-            ));
-        }
-        let squared_norms: Vec<f32> = atoms.chunks(n_features).map(|atom| simd.dot(atom, atom)).collect();
+        check_shape(&atoms, n_features)?;
+        let squared_norms = atoms.chunks(n_features).map(|atom| simd.dot(atom, atom)).collect();
+        Dictionary::with_norms(atoms, n_features, squared_norms, simd)
+    }
+
+    /// As [`Dictionary::new`], of a copy that the team makes.
+    ///
+    /// # Errors
+    /// As there, or cancellation.
+    pub fn copied(atoms: &[f32], n_features: usize, simd: Simd, team: &Team<'_>) -> Result<Dictionary> {
+        check_shape(atoms, n_features)?;
+        let mut copy = vec![0.0; atoms.len()];
+        let mut squared_norms = vec![0.0; atoms.len() / n_features];
+        let block = COPY * n_features;
+        let places = copy.chunks_mut(block).zip(squared_norms.chunks_mut(COPY)).zip(atoms.chunks(block));
+        let mut places: Vec<_> = places.collect();
+        team.run_pieces(
+            &mut places,
+            1,
+            || (),
+            |(), _, place| {
+                let ((copy, norms), atoms) = &mut place[0];
+                copy.copy_from_slice(atoms);
+                for (atom, norm) in copy.chunks(n_features).zip(norms.iter_mut()) {
+                    *norm = simd.dot(atom, atom);
+                }
+                Ok(())
+            },
+        )?;
+        drop(places);
+        Dictionary::with_norms(copy, n_features, squared_norms, simd)
+    }
+
+    fn with_norms(
+        atoms: Vec<f32>,
+        n_features: usize,
+        squared_norms: Vec<f32>,
+        simd: Simd,
+    ) -> Result<Dictionary> {
         if let Some(m) = squared_norms.iter().position(|norm| !norm.is_finite()) {
             return Err(Error::Argument(format!(
                 "components must hold finite values whose squares are finite in float32, atom {m} does not"
@@ -123,6 +159,15 @@ impl Dictionary {
         let float = Product::Float { atoms: &self.atoms, largest_norm: norm, simd };
         Ok(fixed.map_or(float, Product::Fixed))
     }
+}
+
+fn check_shape(atoms: &[f32], n_features: usize) -> Result<()> {
+    if n_features == 0 || atoms.is_empty() || !atoms.len().is_multiple_of(n_features) {
+        return Err(Error::Argument(
+            "components must have shape (n_components, n_features) with neither zero".into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Something made at its first use and kept.

@@ -13,6 +13,7 @@ pub mod dictionary;
 pub mod encode;
 pub mod error;
 pub mod kernels;
+mod panels;
 pub mod rows;
 mod screen;
 pub mod statistics;

@@ -1,6 +1,7 @@
 //! Input rows: float32 or float64, any strides, brought tile by tile into packed float32.
 
 use crate::error::{Error, Result};
+use crate::kernels::Simd;
 use crate::team::Team;
 use ndarray::{ArrayView1, ArrayView2};
 use std::ops::Range;
@@ -102,27 +103,62 @@ fn check(values: &[f32], row: usize) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFinite`], or cancellation.
-pub fn prepare(rows: Rows<'_>, unit_norm: bool, team: &Team<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
+pub fn prepare(rows: Rows<'_>, unit_norm: bool, simd: Simd, team: &Team<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
     let (n, d) = (rows.len(), rows.width());
-    let mut out = vec![0.0; n * d];
-    let norms = std::sync::Mutex::new(vec![0.0f32; n]);
-    team.run_pieces(&mut out, PREPARE_ROWS * d, Vec::new, |tile, block, piece| {
+    let (mut out, mut norms) = (vec![0.0; n * d], vec![0.0; n]);
+    let places = out.chunks_mut((PREPARE_ROWS * d).max(1)).zip(norms.chunks_mut(PREPARE_ROWS));
+    let mut places: Vec<_> = places.collect();
+    team.run_pieces(&mut places, 1, Vec::new, |tile, block, place| {
+        let (out, norms) = &mut place[0];
         let first = block * PREPARE_ROWS;
-        let last = (first + PREPARE_ROWS).min(n);
-        rows.load(first..last, None, tile)?;
-        piece.copy_from_slice(tile);
-        let found: Vec<f32> = piece.chunks_mut(d).map(|row| measure(row, unit_norm)).collect();
-        norms.lock().expect("no worker panicked")[first..last].copy_from_slice(&found);
+        rows.load(first..first + norms.len(), None, tile)?;
+        out.copy_from_slice(tile);
+        for (row, norm) in out.chunks_mut(d).zip(norms.iter_mut()) {
+            *norm = measure(row, unit_norm, simd);
+        }
         Ok(())
     })?;
-    Ok((out, norms.into_inner().expect("no worker panicked")))
+    Ok((out, norms))
+}
+
+/// What [`survey`] finds.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Sum of the rows as [`prepare`] gives them.
+    pub sum: Vec<f64>,
+    /// Norm of every row before that.
+    pub norms: Vec<f32>,
+}
+
+/// Looks at all rows once, so that a value that is not finite is found before any is used; none is kept.
+///
+/// # Errors
+/// [`Error::NotFinite`], or cancellation.
+pub fn survey(rows: Rows<'_>, unit_norm: bool, simd: Simd, team: &Team<'_>) -> Result<Survey> {
+    let (n, d) = (rows.len(), rows.width());
+    let parts = team.map(n.div_ceil(PREPARE_ROWS), Vec::new, |tile, block| {
+        let first = block * PREPARE_ROWS;
+        rows.load(first..(first + PREPARE_ROWS).min(n), None, tile)?;
+        let mut part = Survey { sum: vec![0.0; d], norms: Vec::with_capacity(PREPARE_ROWS) };
+        for row in tile.chunks_mut(d.max(1)) {
+            part.norms.push(measure(row, unit_norm, simd));
+            simd.add_to(row, &mut part.sum);
+        }
+        Ok(part)
+    })?;
+    let mut all = Survey { sum: vec![0.0; d], norms: Vec::with_capacity(n) };
+    for part in parts {
+        all.sum.iter_mut().zip(&part.sum).for_each(|(sum, part)| *sum += part);
+        all.norms.extend(part.norms);
+    }
+    Ok(all)
 }
 
 /// The norm of a row, which is scaled to one when asked.
-fn measure(row: &mut [f32], unit_norm: bool) -> f32 {
-    let norm = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+fn measure(row: &mut [f32], unit_norm: bool, simd: Simd) -> f32 {
+    let norm = simd.squared_norm(row).sqrt();
     if unit_norm && norm > 0.0 {
-        row.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        simd.scale(1.0 / norm, row);
     }
     norm as f32
 }
@@ -158,11 +194,27 @@ mod tests {
     #[test]
     fn unit_rows_have_norm_one_and_zero_rows_stay() {
         let x = Array2::from_shape_fn((300, 7), |(i, j)| if i == 5 { 0.0 } else { (i + 2 * j) as f32 - 9.0 });
-        let (rows, norms) = prepare(Rows::F32(x.view()), true, &Team::new(Some(3), &Cancel::new())).unwrap();
+        let (simd, cancel) = (Simd::detect().unwrap(), Cancel::new());
+        let team = Team::new(Some(3), &cancel);
+        let (rows, norms) = prepare(Rows::F32(x.view()), true, simd, &team).unwrap();
         for (i, row) in rows.chunks(7).enumerate() {
             let norm: f32 = row.iter().map(|v| v * v).sum::<f32>().sqrt();
             let expected = if i == 5 { 0.0 } else { 1.0 };
             assert!((norm - expected).abs() < 1e-6 && (norms[i] > 0.0) == (i != 5));
         }
+        for unit_norm in [false, true] {
+            let prepared = prepare(Rows::F32(x.view()), unit_norm, simd, &team).unwrap();
+            let found = survey(Rows::F32(x.view()), unit_norm, simd, &team).unwrap();
+            assert_eq!(found.norms, prepared.1);
+            for (t, &sum) in found.sum.iter().enumerate() {
+                let expected: f64 = prepared.0.iter().skip(t).step_by(7).map(|&v| f64::from(v)).sum();
+                // 300 values of at most 500, in two orders.
+                assert!((sum - expected).abs() <= 300.0 * 300.0 * 500.0 * f64::EPSILON);
+            }
+        }
+        let mut bad = x.mapv(f64::from);
+        bad[[290, 3]] = f64::NAN;
+        let error = survey(Rows::F64(bad.view()), true, simd, &team).unwrap_err();
+        assert_eq!(error, Error::NotFinite { row: 290, column: 3 });
     }
 }

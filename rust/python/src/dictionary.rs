@@ -45,9 +45,9 @@ impl PyDictionary {
 #[allow(clippy::too_many_arguments)] // Python's signature
 impl PyDictionary {
     #[new]
-    fn new(components: PyReadonlyArray2<'_, f32>) -> PyResult<PyDictionary> {
-        let (atoms, d) = matrix(&components, "components")?;
-        Dictionary::new(atoms.to_vec(), d, simd()?).map(PyDictionary).map_err(value_error)
+    fn new(py: Python<'_>, components: PyReadonlyArray2<'_, f32>) -> PyResult<PyDictionary> {
+        let ((atoms, d), simd) = (matrix(&components, "components")?, simd()?);
+        run(py, None, |team| Dictionary::copied(atoms, d, simd, team)).map(PyDictionary)
     }
 
     #[getter]

@@ -10,6 +10,9 @@ use pyo3::prelude::*;
 /// (rows, norms).
 type PreparedArrays<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>);
 
+/// (sum, norms).
+type SurveyArrays<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f32>>);
+
 /// (lower, higher) atoms of pairs.
 type PairArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
 
@@ -35,9 +38,24 @@ pub(crate) fn prepare_rows<'py>(
     unit_norm: bool,
     n_jobs: Option<usize>,
 ) -> PyResult<PreparedArrays<'py>> {
-    let view = X.rows();
-    let (values, norms) = run(py, n_jobs, |team| rows::prepare(view, unit_norm, team))?;
+    let (view, simd) = (X.rows(), simd()?);
+    let (values, norms) = run(py, n_jobs, |team| rows::prepare(view, unit_norm, simd, team))?;
     Ok((new_matrix(py, values, view.width())?, norms.into_pyarray(py)))
+}
+
+/// The sum of what prepare_rows gives for these rows, and their norms.
+#[pyfunction]
+#[pyo3(signature = (X, unit_norm, n_jobs))]
+#[allow(non_snake_case)] // the field's name for inputs
+pub(crate) fn survey_rows<'py>(
+    py: Python<'py>,
+    X: Inputs<'py>,
+    unit_norm: bool,
+    n_jobs: Option<usize>,
+) -> PyResult<SurveyArrays<'py>> {
+    let (view, simd) = (X.rows(), simd()?);
+    let found = run(py, n_jobs, |team| rows::survey(view, unit_norm, simd, team))?;
+    Ok((found.sum.into_pyarray(py), found.norms.into_pyarray(py)))
 }
 
 /// Z · components + bias.

@@ -1,13 +1,13 @@
 //! Statistics of codes and inputs.
 
-use crate::convert::{Inputs, simd, value_error};
+use crate::convert::{CodeArrays, Inputs, codes, matrix, simd, value_error};
 use crate::run::run;
 use icfl_core::rows::Rows;
 use icfl_core::statistics::{
-    self, ActiveRows, DenseRows, Index, MomentSums, SparseRows, Value, count_by_label,
+    self, ActiveRows, DenseRows, Index, MomentSums, Reconstruction, SparseRows, Value, count_by_label,
 };
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray2,
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2,
     PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
@@ -145,4 +145,30 @@ impl PyMomentSums {
         let (origin, offset) = (found.origin.into_pyarray(py), found.offset.into_pyarray(py));
         Ok((origin, offset, scatter, found.third.into_pyarray(py), found.fourth))
     }
+}
+
+/// (residual, cosine, mean, centred_squares).
+pub(crate) type ReconstructionSums<'py> = (f64, f64, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
+
+pub(crate) fn sums(py: Python<'_>, found: Reconstruction) -> ReconstructionSums<'_> {
+    let (mean, squares) = (found.mean.into_pyarray(py), found.centred_squares.into_pyarray(py));
+    (found.residual, found.cosine, mean, squares)
+}
+
+/// How well codes reproduce the rows of X: Σ‖x − x̂‖², Σ cosine(x, x̂), and mean and Σ(x − mean)² of every column.
+#[pyfunction]
+#[pyo3(signature = (X, codes, components, bias, n_jobs))]
+#[allow(non_snake_case)] // the field's name for inputs
+pub(crate) fn reconstruction_sums<'py>(
+    py: Python<'py>,
+    X: PyReadonlyArray2<'py, f32>,
+    codes: CodeArrays<'py>,
+    components: PyReadonlyArray2<'py, f32>,
+    bias: PyReadonlyArray1<'py, f32>,
+    n_jobs: Option<usize>,
+) -> PyResult<ReconstructionSums<'py>> {
+    let ((x, _), (atoms, d)) = (matrix(&X, "X")?, matrix(&components, "components")?);
+    let (codes, bias, simd) = (self::codes(&codes, atoms.len() / d)?, bias.as_slice()?, simd()?);
+    let found = run(py, n_jobs, |team| statistics::reconstruction(x, &codes, atoms, bias, simd, team))?;
+    Ok(sums(py, found))
 }

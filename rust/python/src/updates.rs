@@ -2,6 +2,7 @@
 
 use crate::convert::{CodeArrays, atoms, codes, matrix, new_matrix, simd, value_error};
 use crate::run::run;
+use crate::statistics::{ReconstructionSums, sums};
 use icfl_core::update::{Adam, Batch, Moved, Online};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -46,7 +47,8 @@ impl PyAdamUpdate {
         PyAdamUpdate { state: Adam::new(n_components, n_features, learning_rate, unit_norm), n_features }
     }
 
-    /// One step: returns the state after it and the moved (components, bias).
+    /// One step: returns the state after it, the moved (components, bias), and what reconstruction_sums finds
+    /// before it.
     #[pyo3(signature = (X, codes, components, bias, n_jobs))]
     fn step<'py>(
         &self,
@@ -56,12 +58,13 @@ impl PyAdamUpdate {
         components: PyReadonlyArray2<'py, f32>,
         bias: PyReadonlyArray1<'py, f32>,
         n_jobs: Option<usize>,
-    ) -> PyResult<(PyAdamUpdate, MovedArrays<'py>)> {
+    ) -> PyResult<(PyAdamUpdate, MovedArrays<'py>, ReconstructionSums<'py>)> {
         let ((x, d), (atoms, _)) = (matrix(&X, "X")?, matrix(&components, "components")?);
         let batch = Batch::new(x, d, self::codes(&codes, atoms.len() / d)?).map_err(value_error)?;
         let (bias, simd) = (bias.as_slice()?, simd()?);
-        let (state, after) = run(py, n_jobs, |team| self.state.step(&batch, atoms, bias, simd, team))?;
-        Ok((PyAdamUpdate { state, n_features: self.n_features }, moved(py, after)?))
+        let (state, after, measured) =
+            run(py, n_jobs, |team| self.state.step_measured(&batch, atoms, bias, simd, team))?;
+        Ok((PyAdamUpdate { state, n_features: self.n_features }, moved(py, after)?, sums(py, measured)))
     }
 
     /// Forgets the moments of atoms that were replaced.

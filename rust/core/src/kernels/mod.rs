@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)]
 
+mod doubles;
+mod gathered;
 mod generic;
 mod integers;
 mod outer;
@@ -23,6 +25,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+pub use doubles::{AdamStep, Compared, Parameters, ParametersMut};
+pub use gathered::PANEL;
 pub use integers::{Finish, row_stride};
 pub use outer::STRIP;
 pub use prefetch::{prefetch, prefetch_pages};

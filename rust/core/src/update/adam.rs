@@ -3,9 +3,11 @@
 //! Gradients are `-2/n Σ_i z_im r_i` for atom m and `-2/n Σ_i r_i` for the bias, with
 //! r = x − b − Σ z_m d_m. Adam as in Kingma & Ba (2015), with their default decay rates.
 
+use super::gradients::Gradients;
 use super::{ATOM_BLOCK, Batch, Moved, normalise};
 use crate::error::{Error, Result};
-use crate::kernels::Simd;
+use crate::kernels::{AdamStep, Parameters, ParametersMut, Simd};
+use crate::statistics::Reconstruction;
 use crate::team::Team;
 
 const BETA1: f64 = 0.9;
@@ -54,63 +56,91 @@ impl Adam {
         simd: Simd,
         team: &Team<'_>,
     ) -> Result<(Adam, Moved)> {
+        self.step_measured(batch, components, bias, simd, team).map(|(next, moved, _)| (next, moved))
+    }
+
+    /// As [`Adam::step`], with how well the codes reproduced the mini-batch before it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step_measured(
+        &self,
+        batch: &Batch<'_>,
+        components: &[f32],
+        bias: &[f32],
+        simd: Simd,
+        team: &Team<'_>,
+    ) -> Result<(Adam, Moved, Reconstruction)> {
         let (d, m) = (batch.d, batch.codes.n_components());
         if components.len() != m * d || bias.len() != d || self.first.len() != (m + 1) * d {
             return Err(Error::Argument(
                 "components, bias and the state of the update must have matching shapes".into(),
             ));
         }
-        let gradients = gradients(batch, components, bias, simd, team)?;
-        let mut next = Adam { steps: self.steps + 1, ..self.clone() };
-        let mut moved = Moved { components: components.to_vec(), bias: bias.to_vec() };
-        let exponent = next.steps as f64;
-        let rate = self.learning_rate * (1.0 - BETA2.powf(exponent)).sqrt() / (1.0 - BETA1.powf(exponent));
+        let gradients = Gradients::new(batch, components, bias, simd, team)?;
+        let steps = self.steps + 1;
+        let correction = (1.0 - BETA2.powf(steps as f64)).sqrt();
         // PyTorch divides the second moment before adding epsilon; with this rate, epsilon scales alike.
-        let epsilon = EPSILON * (1.0 - BETA2.powf(exponent)).sqrt();
-        let values = moved.components.iter_mut().chain(&mut moved.bias);
-        let moments = next.first.iter_mut().zip(&mut next.second);
-        for ((value, (first, second)), &gradient) in values.zip(moments).zip(&gradients) {
-            let g = f64::from(gradient);
-            let one = BETA1 * f64::from(*first) + (1.0 - BETA1) * g;
-            let two = BETA2 * f64::from(*second) + (1.0 - BETA2) * g * g;
-            *value = (f64::from(*value) - rate * one / (two.sqrt() + epsilon)) as f32;
-            (*first, *second) = (one as f32, two as f32);
-        }
-        if self.unit_norm {
-            moved.components.chunks_mut(d).for_each(normalise);
-        }
-        Ok((next, moved))
+        let step = AdamStep {
+            first_decay: BETA1,
+            second_decay: BETA2,
+            rate: self.learning_rate * correction / (1.0 - BETA1.powf(steps as f64)),
+            epsilon: EPSILON * correction,
+        };
+        let zeros = || vec![0.0; self.first.len()];
+        let mut next = Adam {
+            learning_rate: self.learning_rate,
+            unit_norm: self.unit_norm,
+            steps,
+            first: zeros(),
+            second: zeros(),
+        };
+        let mut moved = Moved { components: vec![0.0; m * d], bias: vec![0.0; d] };
+        let mut pieces = pieces(&mut next, &mut moved);
+        team.run_pieces(
+            &mut pieces,
+            1,
+            || vec![0.0; d],
+            |gradient, block, piece| {
+                let piece = &mut piece[0];
+                for (r, values) in piece.values.chunks_mut(d).enumerate() {
+                    let row = (block * ATOM_BLOCK + r).min(m);
+                    let (here, at) = (r * d..(r + 1) * d, row * d..(row + 1) * d);
+                    gradients.row(row, gradient);
+                    let old = Parameters {
+                        values: if row < m { &components[at.clone()] } else { bias },
+                        first: &self.first[at.clone()],
+                        second: &self.second[at],
+                    };
+                    let new = ParametersMut {
+                        values,
+                        first: &mut piece.first[here.clone()],
+                        second: &mut piece.second[here],
+                    };
+                    simd.adam(step, gradient, old, new);
+                    if self.unit_norm && row < m {
+                        normalise(values, simd);
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        drop(pieces);
+        Ok((next, moved, gradients.reconstruction))
     }
 }
 
-/// Gradients of the mean squared residual norm, atoms row-major, then the bias.
-fn gradients(
-    batch: &Batch<'_>,
-    components: &[f32],
-    bias: &[f32],
-    simd: Simd,
-    team: &Team<'_>,
-) -> Result<Vec<f32>> {
-    let (n, d, m) = (batch.n(), batch.d, batch.codes.n_components());
-    let mut residuals = batch.codes.decode(components, d, Some(bias), simd, team)?;
-    residuals.iter_mut().zip(batch.x).for_each(|(r, x)| *r = x - *r);
-    let scale = -2.0 / n as f32;
-    let columns = batch.codes.columns();
-    let mut out = vec![0.0f32; (m + 1) * d];
-    team.run_pieces(
-        &mut out[..m * d],
-        ATOM_BLOCK * d,
-        || (),
-        |(), block, piece| {
-            for (r, gradient) in piece.chunks_mut(d).enumerate() {
-                for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
-                    simd.axpy(scale * z, &residuals[i as usize * d..][..d], gradient);
-                }
-            }
-            Ok(())
-        },
-    )?;
-    let last = &mut out[m * d..];
-    residuals.chunks(d).for_each(|residual| simd.axpy(scale, residual, last));
-    Ok(out)
+/// Room for what a step writes: blocks of atoms, then the bias.
+fn pieces<'a>(next: &'a mut Adam, moved: &'a mut Moved) -> Vec<ParametersMut<'a>> {
+    let d = moved.bias.len();
+    let (first, first_of_bias) = next.first.split_at_mut(moved.components.len());
+    let (second, second_of_bias) = next.second.split_at_mut(moved.components.len());
+    let block = ATOM_BLOCK * d;
+    let values = moved.components.chunks_mut(block).chain([&mut moved.bias[..]]);
+    let first = first.chunks_mut(block).chain([first_of_bias]);
+    let second = second.chunks_mut(block).chain([second_of_bias]);
+    values
+        .zip(first.zip(second))
+        .map(|(values, (first, second))| ParametersMut { values, first, second })
+        .collect()
 }

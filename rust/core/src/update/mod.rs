@@ -2,6 +2,7 @@
 
 mod adam;
 mod coherence;
+mod gradients;
 mod online;
 mod redundancy;
 
@@ -12,6 +13,7 @@ pub use redundancy::{Redundant, redundant_atoms};
 
 use crate::codes::CodesView;
 use crate::error::{Error, Result};
+use crate::kernels::Simd;
 
 /// Atoms whose sums one worker forms at a time.
 const ATOM_BLOCK: usize = 32;
@@ -53,9 +55,9 @@ pub struct Moved {
 }
 
 /// Scales an atom to unit norm; a zero atom stays zero.
-fn normalise(atom: &mut [f32]) {
-    let norm = atom.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+fn normalise(atom: &mut [f32], simd: Simd) {
+    let norm = simd.squared_norm(atom).sqrt();
     if norm > 0.0 {
-        atom.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        simd.scale(1.0 / norm, atom);
     }
 }

@@ -88,7 +88,8 @@ impl Online {
             |(), block, piece| {
                 scale_into(keep, &self.code_products[block * ATOM_BLOCK * m..], piece);
                 for (r, row) in piece.chunks_mut(m).enumerate() {
-                    for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
+                    let (samples, values) = columns.column(block * ATOM_BLOCK + r);
+                    for (&i, &z) in samples.iter().zip(values) {
                         batch.codes.row(i as usize).for_each(|(other, value)| row[other] += z * value);
                     }
                 }
@@ -102,7 +103,8 @@ impl Online {
             |(), block, piece| {
                 scale_into(keep, &self.code_inputs[block * ATOM_BLOCK * d..], piece);
                 for (r, row) in piece.chunks_mut(d).enumerate() {
-                    for &(i, z) in columns.column(block * ATOM_BLOCK + r) {
+                    let (samples, values) = columns.column(block * ATOM_BLOCK + r);
+                    for (&i, &z) in samples.iter().zip(values) {
                         simd.axpy(z, &batch.x[i as usize * d..][..d], row);
                     }
                 }
@@ -110,7 +112,7 @@ impl Online {
             },
         )?;
         for (atom, (new, old)) in next.code_sums.iter_mut().zip(&self.code_sums).enumerate() {
-            *new = *old * keep + columns.column(atom).iter().map(|entry| entry.1).sum::<f32>();
+            *new = *old * keep + columns.column(atom).1.iter().sum::<f32>();
         }
         scale_into(keep, &self.input_sums, &mut next.input_sums);
         batch.x.chunks(d).for_each(|x| simd.axpy(1.0, x, &mut next.input_sums));
@@ -198,7 +200,7 @@ impl Online {
                 *value += *u / own;
             }
             if unit_norm {
-                normalise(place);
+                normalise(place, simd);
             }
             step.iter_mut().zip(&*place).for_each(|(step, value)| *step = value - *step);
             for (r, row) in later.chunks_mut(d).enumerate() {

@@ -1,0 +1,127 @@
+//! Weighted sums of chosen rows of a panel: what a product with sparse codes comes down to.
+//!
+//! A panel holds [`PANEL`] columns of a matrix, row after row. Sums over whole rows of 1,024 values wait for
+//! the shared cache: 8,192 atoms are 32 MiB, their panel is 1 MiB and stays in L2 while all samples of a
+//! mini-batch go through it.
+
+use super::vector::Vector;
+use super::{Level, Simd};
+
+/// Columns of a panel: two AVX-512 registers, two cache lines.
+pub const PANEL: usize = 32;
+
+/// `out = Σ_l values[l] * panel[rows[l]]`, as a sum over even and one over odd l, each in order: one chain of
+/// fused products would wait for each of them. `N` registers hold [`PANEL`] values.
+///
+/// # Safety
+/// As [`Vector`]; `N` is `PANEL / V::LANES`.
+#[inline(always)]
+unsafe fn gather<V: Vector, const N: usize>(
+    rows: &[i32],
+    values: &[f32],
+    panel: &[[f32; PANEL]],
+    out: &mut [f32; PANEL],
+) {
+    const { assert!(N * V::LANES == PANEL) };
+    // SAFETY: indexing checks the row; N registers cover it and `out`.
+    unsafe {
+        let add = |row: i32, value: f32, sums: &mut [V; N]| {
+            let (from, value) = (panel[row as u32 as usize].as_ptr(), V::splat(value));
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load(from.add(n * V::LANES)).mul_add(value, *sum);
+            }
+        };
+        let (mut even, mut odd) = ([V::splat(0.0); N], [V::splat(0.0); N]);
+        let (row_pairs, last_row) = rows.as_chunks::<2>();
+        let (value_pairs, last_value) = values.as_chunks::<2>();
+        for (rows, values) in row_pairs.iter().zip(value_pairs) {
+            add(rows[0], values[0], &mut even);
+            add(rows[1], values[1], &mut odd);
+        }
+        if let (Some(&row), Some(&value)) = (last_row.first(), last_value.first()) {
+            add(row, value, &mut even);
+        }
+        for (n, (even, odd)) in even.into_iter().zip(odd).enumerate() {
+            even.add(odd).store(out.as_mut_ptr().add(n * V::LANES));
+        }
+    }
+}
+
+/// [`gather`] for AVX2.
+///
+/// # Safety
+/// On a CPU with AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn gather_avx2(rows: &[i32], values: &[f32], panel: &[[f32; PANEL]], out: &mut [f32; PANEL]) {
+    // SAFETY: forwarded from the caller.
+    unsafe { gather::<std::arch::x86_64::__m256, 4>(rows, values, panel, out) }
+}
+
+/// [`gather`] for AVX-512.
+///
+/// # Safety
+/// On a CPU with AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
+unsafe fn gather_avx512(rows: &[i32], values: &[f32], panel: &[[f32; PANEL]], out: &mut [f32; PANEL]) {
+    // SAFETY: forwarded from the caller.
+    unsafe { gather::<std::arch::x86_64::__m512, 2>(rows, values, panel, out) }
+}
+
+impl Simd {
+    /// `out = Σ_l values[l] * panel[rows[l]]`.
+    ///
+    /// # Panics
+    /// When a row is not in the panel.
+    #[inline]
+    pub fn gather(self, rows: &[i32], values: &[f32], panel: &[[f32; PANEL]], out: &mut [f32; PANEL]) {
+        assert_eq!(rows.len(), values.len());
+        // SAFETY: a `Simd` exists only for a level that this CPU has; N fits each register.
+        unsafe {
+            match self.0 {
+                Level::Scalar => gather::<f32, PANEL>(rows, values, panel, out),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => gather_avx2(rows, values, panel, out),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 | Level::Vnni => gather_avx512(rows, values, panel, out),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_level_sums_the_chosen_rows(
+            entries in prop::collection::vec((0i32..9, -128i32..128), 0..70), seed in any::<u32>(),
+        ) {
+            // Multiples of 1/8 below 16: products and sums are exact, so every level must agree to the bit.
+            let value = |i: usize| ((seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503) >> 9) % 255) as f32 / 8.0 - 16.0;
+            let panel: Vec<[f32; PANEL]> = (0..9).map(|r| std::array::from_fn(|c| value(PANEL * r + c))).collect();
+            let (rows, values): (Vec<i32>, Vec<f32>) = entries.iter().map(|&(r, v)| (r, v as f32 / 8.0)).unzip();
+            let expected: [f32; PANEL] = std::array::from_fn(|c| {
+                rows.iter().zip(&values).map(|(&r, v)| v * panel[r as usize][c]).sum::<f32>()
+            });
+            for simd in Simd::available() {
+                let mut out = [f32::NAN; PANEL];
+                simd.gather(&rows, &values, &panel, &mut out);
+                prop_assert_eq!(out, expected, "{}", simd.name());
+            }
+        }
+    }
+
+    #[test]
+    fn rows_beyond_the_panel_are_refused() {
+        for simd in Simd::available() {
+            for row in [2, -1] {
+                let call = || simd.gather(&[0, row, 1], &[1.0; 3], &[[0.0; PANEL]; 2], &mut [0.0; PANEL]);
+                assert!(std::panic::catch_unwind(call).is_err(), "{}", simd.name());
+            }
+        }
+    }
+}
