@@ -53,6 +53,27 @@ proptest! {
     }
 
     #[test]
+    fn products_of_pairs_of_vectors_agree_with_float64(
+        count in 0usize..9, length in 0usize..90, seed in values(200),
+    ) {
+        let vector = |v: usize| (0..length).map(|i| seed[(31 * v + 7 * i) % seed.len()]).collect::<Vec<_>>();
+        let vectors: Vec<_> = (0..count).map(vector).collect();
+        let views: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+        let pairs: Vec<_> = (1..count).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
+        for simd in Simd::available() {
+            let mut out = vec![f32::NAN; 3];
+            simd.pair_products(&views, &mut out);
+            prop_assert_eq!(out.len(), pairs.len());
+            for (&(a, b), &product) in pairs.iter().zip(&out) {
+                let terms = vectors[a].iter().zip(&vectors[b]).map(|(&x, &y)| f64::from(x) * f64::from(y));
+                let limit = bound(length, terms.clone().map(f64::abs).sum());
+                let error = (f64::from(product) - terms.sum::<f64>()).abs();
+                prop_assert!(error <= limit, "{}: vectors {a} and {b} of {count}", simd.name());
+            }
+        }
+    }
+
+    #[test]
     fn axpy_rows_agrees_with_float64(
         y in values(0..150), coefficients in values(0..20), offset in 0usize..5, seed in values(160),
     ) {
