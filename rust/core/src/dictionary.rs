@@ -5,9 +5,11 @@ use crate::kernels::Simd;
 use crate::screen::fixed::{FixedAtoms, Product};
 use crate::screen::gram::Gram;
 use crate::team::Team;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Calls with fewer rows do not round and pack the atoms: that costs as much as a few rows' scores in float32.
+/// Before so many rows were asked for, atoms are not rounded and packed: that costs as much as a few rows'
+/// scores in float32. Many calls of one row add up; codes are the same to the bit either way.
 const FEW_ROWS: usize = 24;
 
 /// Atoms copied by a worker at a time.
@@ -21,6 +23,8 @@ pub struct Dictionary {
     squared_norms: Vec<f32>,
     largest_norm: f32,
     simd: Simd,
+    /// Rows of all calls so far, counting no more than [`FEW_ROWS`] of each.
+    rows_seen: AtomicUsize,
     fixed: Kept<FixedAtoms>,
     gram: Kept<Gram>,
 }
@@ -82,6 +86,7 @@ impl Dictionary {
             squared_norms,
             largest_norm,
             simd,
+            rows_seen: AtomicUsize::new(0),
             fixed: Kept::default(),
             gram: Kept::default(),
         })
@@ -145,13 +150,14 @@ impl Dictionary {
         })
     }
 
-    /// The product that screens `n_rows` rows soonest: in fixed point if that is at hand or pays.
+    /// The product that screens `n_rows` rows soonest: in fixed point if that is at hand or has come to pay.
     ///
     /// # Errors
     /// Cancellation.
     pub(crate) fn product(&self, n_rows: usize, team: &Team<'_>) -> Result<Product<'_>> {
         let (d, norm, simd) = (self.n_features, self.largest_norm, self.simd);
-        let fixed = if simd.has_integer_products() && n_rows >= FEW_ROWS {
+        let rows = self.rows_seen.fetch_add(n_rows.min(FEW_ROWS), Ordering::Relaxed) + n_rows.min(FEW_ROWS);
+        let fixed = if simd.has_integer_products() && rows >= FEW_ROWS {
             Some(self.fixed.get(|| FixedAtoms::new(&self.atoms, d, norm, simd, team))?)
         } else {
             self.fixed.peek()
