@@ -187,3 +187,16 @@ fn a_limit_that_proves_too_high_is_lowered() {
         }
     }
 }
+
+#[test]
+fn a_row_of_which_nothing_is_known_leaves_the_others_alone() {
+    // Its norm is infinite, and so are its bound and the score that atoms must exceed. The row next to it needs
+    // every pass, one of the three copies being screened above the best atom.
+    let (row, atoms, d) = opposite_errors();
+    for large in [1e18, 1e19, f32::MAX] {
+        let rows = [row.clone(), vec![large; d], row.clone()].concat();
+        let question = Question::new(rows, atoms.clone(), d, 1, 0.0);
+        let floors = vec![0.0, f32::INFINITY, 0.0];
+        Question { floors, ..question }.check(&mut Search::default(), &format!("{large:e}"));
+    }
+}
