@@ -1,7 +1,7 @@
 //! Products of sparse codes with matrices, [`PANEL`] columns at a time: see [`Simd::gather`].
 
 use crate::codes::CodesView;
-use crate::kernels::{PANEL, Simd, prefetch};
+use crate::kernels::{PANEL, PanelRow, Simd, prefetch};
 
 /// Columns of a panel of one row.
 pub(crate) type Columns = [f32; PANEL];
@@ -38,7 +38,7 @@ pub(crate) fn ahead(matrix: &[f32], d: usize, i: usize, panel: usize) -> Columns
 /// One panel of the reconstructions of all samples.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    atoms: Vec<Columns>,
+    atoms: Vec<PanelRow>,
 }
 
 impl Decoder {
@@ -53,7 +53,8 @@ impl Decoder {
         mut found: impl FnMut(usize, &Columns),
     ) {
         self.atoms.clear();
-        self.atoms.extend((0..codes.n_components()).map(|m| ahead(components, bias.len(), m, panel)));
+        self.atoms
+            .extend((0..codes.n_components()).map(|m| PanelRow(ahead(components, bias.len(), m, panel))));
         let bias = part(bias, panel);
         let mut sums = [0.0; PANEL];
         for i in 0..codes.len() {

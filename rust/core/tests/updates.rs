@@ -221,6 +221,11 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
+/// Mostly narrow; some of more than one panel of any loop.
+fn widths() -> impl Strategy<Value = usize> {
+    prop_oneof![15 => 1usize..20, 1 => 20usize..290]
+}
+
 /// Statistics of one mini-batch.
 fn seen(samples: &Samples, simd: Simd) -> Online {
     Online::new(samples.m, samples.d).accumulated(&samples.batch(), 1.0, simd, &team(1)).unwrap()
@@ -230,7 +235,7 @@ proptest! {
     #![proptest_config(config(256))]
     #[test]
     fn adam_agrees_with_float64(
-        n in 1usize..12, d in 1usize..20, m in 2usize..50, seed in any::<u64>(), unit_norm in any::<bool>(),
+        n in 1usize..12, d in widths(), m in 2usize..50, seed in any::<u64>(), unit_norm in any::<bool>(),
     ) {
         for simd in Simd::available() {
             let mut random = Random(seed);
@@ -268,7 +273,7 @@ proptest! {
     #[test]
     fn sweeps_agree_with_float64(
         // More atoms than a block of the sweep has; samples enough for A to be well conditioned.
-        d in 1usize..20, m in 2usize..150, seed in any::<u64>(), unit_norm in any::<bool>(),
+        d in widths(), m in 2usize..150, seed in any::<u64>(), unit_norm in any::<bool>(),
     ) {
         let mut random = Random(seed);
         let samples = Samples::new(3 * m, d, m, &mut random);
@@ -322,8 +327,8 @@ proptest! {
 
 #[test]
 fn same_bits_for_any_number_of_jobs() {
-    // More atoms than a block of any loop has.
-    let (mut random, m, d) = (Random(5), 300, 24);
+    // More atoms, and more columns, than a block of any loop has.
+    let (mut random, m, d) = (Random(5), 300, 290);
     let samples = Samples::new(200, d, m, &mut random);
     let (start, bias) = (random.directions(m, d), random.values(d));
     for simd in Simd::available() {
@@ -332,7 +337,7 @@ fn same_bits_for_any_number_of_jobs() {
             let (adam, first) = Adam::new(m, d, 1e-2, true).step(&batch, &start, &bias, simd, &team).unwrap();
             let online = Online::new(m, d).accumulated(&batch, 1.0, simd, &team).unwrap();
             let second = online.sweep(&start, &bias, true, simd, &team).unwrap();
-            assert!(!coherent_pairs(&start, d, 0.3, simd, &team).unwrap().is_empty());
+            assert!(!coherent_pairs(&start, d, 0.1, simd, &team).unwrap().is_empty());
             let floats = [
                 &first.components,
                 &first.bias,
@@ -345,7 +350,7 @@ fn same_bits_for_any_number_of_jobs() {
                 &online.code_sums,
                 &online.input_sums,
             ];
-            (floats.map(|f| bits(f)), coherent_pairs(&start, d, 0.3, simd, &team).unwrap())
+            (floats.map(|f| bits(f)), coherent_pairs(&start, d, 0.1, simd, &team).unwrap())
         };
         let one = all(1);
         assert_eq!(one, all(2), "{}", simd.name());

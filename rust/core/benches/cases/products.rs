@@ -18,5 +18,5 @@ fn matmul_transposed(s: Setting) -> Work {
 fn matmul(s: Setting) -> Work {
     let (scores, atoms) = (values(s.n * s.m, 1), values(s.m * s.d, 2));
     let mut out = vec![0.0; s.n * s.d];
-    work(move || kernels::matmul(1e-3, black_box(&scores), s.m, &atoms, s.d, &mut out))
+    work(move || kernels::matmul(1e-3, black_box(&scores), s.m, &atoms, s.d, s.d, &mut out))
 }

@@ -10,6 +10,11 @@ use super::{Level, Simd};
 /// Columns of a panel: two AVX-512 registers, two cache lines.
 pub const PANEL: usize = 32;
 
+/// One row of a panel, at the start of a cache line: elsewhere every load of a register would touch two.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(64))]
+pub struct PanelRow(pub [f32; PANEL]);
+
 /// `out = Σ_l values[l] * panel[rows[l]]`, as a sum over even and one over odd l, each in order: one chain of
 /// fused products would wait for each of them. `N` registers hold [`PANEL`] values.
 ///
@@ -19,14 +24,14 @@ pub const PANEL: usize = 32;
 unsafe fn gather<V: Vector, const N: usize>(
     rows: &[i32],
     values: &[f32],
-    panel: &[[f32; PANEL]],
+    panel: &[PanelRow],
     out: &mut [f32; PANEL],
 ) {
     const { assert!(N * V::LANES == PANEL) };
     // SAFETY: indexing checks the row; N registers cover it and `out`.
     unsafe {
         let add = |row: i32, value: f32, sums: &mut [V; N]| {
-            let (from, value) = (panel[row as u32 as usize].as_ptr(), V::splat(value));
+            let (from, value) = (panel[row as u32 as usize].0.as_ptr(), V::splat(value));
             for (n, sum) in sums.iter_mut().enumerate() {
                 *sum = V::load(from.add(n * V::LANES)).mul_add(value, *sum);
             }
@@ -53,7 +58,7 @@ unsafe fn gather<V: Vector, const N: usize>(
 /// On a CPU with AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn gather_avx2(rows: &[i32], values: &[f32], panel: &[[f32; PANEL]], out: &mut [f32; PANEL]) {
+unsafe fn gather_avx2(rows: &[i32], values: &[f32], panel: &[PanelRow], out: &mut [f32; PANEL]) {
     // SAFETY: forwarded from the caller.
     unsafe { gather::<std::arch::x86_64::__m256, 4>(rows, values, panel, out) }
 }
@@ -64,7 +69,7 @@ unsafe fn gather_avx2(rows: &[i32], values: &[f32], panel: &[[f32; PANEL]], out:
 /// On a CPU with AVX-512F.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
-unsafe fn gather_avx512(rows: &[i32], values: &[f32], panel: &[[f32; PANEL]], out: &mut [f32; PANEL]) {
+unsafe fn gather_avx512(rows: &[i32], values: &[f32], panel: &[PanelRow], out: &mut [f32; PANEL]) {
     // SAFETY: forwarded from the caller.
     unsafe { gather::<std::arch::x86_64::__m512, 2>(rows, values, panel, out) }
 }
@@ -75,7 +80,7 @@ impl Simd {
     /// # Panics
     /// When a row is not in the panel.
     #[inline]
-    pub fn gather(self, rows: &[i32], values: &[f32], panel: &[[f32; PANEL]], out: &mut [f32; PANEL]) {
+    pub fn gather(self, rows: &[i32], values: &[f32], panel: &[PanelRow], out: &mut [f32; PANEL]) {
         assert_eq!(rows.len(), values.len());
         // SAFETY: a `Simd` exists only for a level that this CPU has; N fits each register.
         unsafe {
@@ -102,10 +107,10 @@ mod tests {
         ) {
             // Multiples of 1/8 below 16: products and sums are exact, so every level must agree to the bit.
             let value = |i: usize| ((seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503) >> 9) % 255) as f32 / 8.0 - 16.0;
-            let panel: Vec<[f32; PANEL]> = (0..9).map(|r| std::array::from_fn(|c| value(PANEL * r + c))).collect();
+            let panel: Vec<_> = (0..9).map(|r| PanelRow(std::array::from_fn(|c| value(PANEL * r + c)))).collect();
             let (rows, values): (Vec<i32>, Vec<f32>) = entries.iter().map(|&(r, v)| (r, v as f32 / 8.0)).unzip();
             let expected: [f32; PANEL] = std::array::from_fn(|c| {
-                rows.iter().zip(&values).map(|(&r, v)| v * panel[r as usize][c]).sum::<f32>()
+                rows.iter().zip(&values).map(|(&r, v)| v * panel[r as usize].0[c]).sum::<f32>()
             });
             for simd in Simd::available() {
                 let mut out = [f32::NAN; PANEL];
@@ -119,7 +124,8 @@ mod tests {
     fn rows_beyond_the_panel_are_refused() {
         for simd in Simd::available() {
             for row in [2, -1] {
-                let call = || simd.gather(&[0, row, 1], &[1.0; 3], &[[0.0; PANEL]; 2], &mut [0.0; PANEL]);
+                let call =
+                    || simd.gather(&[0, row, 1], &[1.0; 3], &[PanelRow([0.0; PANEL]); 2], &mut [0.0; PANEL]);
                 assert!(std::panic::catch_unwind(call).is_err(), "{}", simd.name());
             }
         }

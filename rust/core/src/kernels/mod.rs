@@ -26,7 +26,7 @@ mod avx512;
 mod vnni;
 
 pub use doubles::{AdamStep, Compared, Parameters, ParametersMut};
-pub use gathered::PANEL;
+pub use gathered::{PANEL, PanelRow};
 pub use integers::{Finish, row_stride};
 pub use outer::STRIP;
 pub use prefetch::{prefetch, prefetch_pages};

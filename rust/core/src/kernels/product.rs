@@ -16,17 +16,19 @@ pub fn matmul_transposed(a: &[f32], b: &[f32], k: usize, c: &mut [f32], stride: 
     unsafe { product(m, n, k, a.as_ptr(), k, 1, b.as_ptr(), 1, k, c.as_mut_ptr(), stride, None) }
 }
 
-/// `c += scale * a · b`, all row-major: `a` is (m, k) with rows `a_stride` apart, `b` is (k, n), `c` is (m, n).
+/// `c += scale * a · b`, all row-major: `a` is (m, k) with rows `a_stride` apart, `c` is (m, n), and `b` starts
+/// at the first of n columns of a matrix with k rows `b_stride` apart.
 ///
 /// # Panics
 /// When a slice is too short for its shape.
-pub fn matmul(scale: f32, a: &[f32], a_stride: usize, b: &[f32], n: usize, c: &mut [f32]) {
-    let (m, k) = (c.len() / n, b.len() / n);
-    assert!(c.len() == m * n && b.len() == k * n && k <= a_stride);
+pub fn matmul(scale: f32, a: &[f32], a_stride: usize, b: &[f32], b_stride: usize, n: usize, c: &mut [f32]) {
+    let (m, k) = (c.len() / n, b.len().div_ceil(b_stride));
+    assert!(c.len() == m * n && n <= b_stride && k <= a_stride);
+    assert!(k == 0 || b.len() >= (k - 1) * b_stride + n);
     assert!(m == 0 || a.len() >= (m - 1) * a_stride + k);
     // SAFETY: as in `matmul_transposed`.
     unsafe {
-        product(m, n, k, a.as_ptr(), a_stride, 1, b.as_ptr(), n, 1, c.as_mut_ptr(), n, Some(scale));
+        product(m, n, k, a.as_ptr(), a_stride, 1, b.as_ptr(), b_stride, 1, c.as_mut_ptr(), n, Some(scale));
     }
 }
 

@@ -128,7 +128,17 @@ proptest! {
         let mut c = vec![f32::NAN; m * n];
         matmul_transposed(&a, &b, k, &mut c, n);
         let mut back = vec![0.5; m * k];
-        matmul(-2.0, &c, n, &b, k, &mut back);
+        matmul(-2.0, &c, n, &b, k, k, &mut back);
+        for first in 0..k {
+            let mut columns = vec![0.5; m * (k - first)];
+            matmul(-2.0, &c, n, &b[first..], k, k - first, &mut columns);
+            for (i, value) in columns.iter().enumerate() {
+                let (row, column) = (i / (k - first), first + i % (k - first));
+                let terms = (0..n).map(|j| 2.0 * f64::from((c[row * n + j] * b[j * k + column]).abs()));
+                let limit = 2.0 * bound(n + 2, 0.5 + terms.sum::<f64>());
+                prop_assert!(f64::from((value - back[row * k + column]).abs()) <= limit);
+            }
+        }
         for i in 0..m {
             for j in 0..n {
                 let terms = (0..k).map(|t| f64::from(a[i * k + t]) * f64::from(b[j * k + t]));

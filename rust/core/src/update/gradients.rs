@@ -7,7 +7,7 @@
 use super::Batch;
 use crate::codes::Columns;
 use crate::error::Result;
-use crate::kernels::{PANEL, Simd};
+use crate::kernels::{PANEL, PanelRow, Simd};
 use crate::panels::{self, Decoder, ahead};
 use crate::statistics::{PanelSums, Reconstruction};
 use crate::team::Team;
@@ -46,7 +46,7 @@ impl Gradients {
                 let mut sample = ahead(batch.x, batch.d, i, panel);
                 sums.add(i, &sample, decoded, simd);
                 sample.iter_mut().zip(decoded).for_each(|(x, decoded)| *x -= decoded);
-                residuals.push(sample);
+                residuals.push(PanelRow(sample));
             });
             sum(residuals, &columns, simd, gradients);
             *measured = Some(sums);
@@ -67,7 +67,7 @@ impl Gradients {
 }
 
 /// One panel of gradients from one of residuals.
-fn sum(residuals: &[panels::Columns], columns: &Columns, simd: Simd, gradients: &mut [panels::Columns]) {
+fn sum(residuals: &[PanelRow], columns: &Columns, simd: Simd, gradients: &mut [panels::Columns]) {
     let scale = -2.0 / residuals.len() as f32;
     let (bias, atoms) = gradients.split_last_mut().expect("the bias has a row");
     for (m, gradient) in atoms.iter_mut().enumerate() {
@@ -75,7 +75,7 @@ fn sum(residuals: &[panels::Columns], columns: &Columns, simd: Simd, gradients: 
         simd.gather(samples, values, residuals, gradient);
     }
     for residual in residuals {
-        bias.iter_mut().zip(residual).for_each(|(sum, r)| *sum += r);
+        bias.iter_mut().zip(&residual.0).for_each(|(sum, r)| *sum += r);
     }
     gradients.as_flattened_mut().iter_mut().for_each(|gradient| *gradient *= scale);
 }

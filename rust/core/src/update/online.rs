@@ -24,6 +24,9 @@ use crate::team::Team;
 /// Atoms of a sweep whose directions are formed by one product; inside a block they follow one another.
 const SWEEP_BLOCK: usize = 64;
 
+/// Columns of the directions that a worker forms at a time.
+const SWEEP_COLUMNS: usize = 128;
+
 /// Atoms with less than this in Σ z² have not been used for so long that what is left of their statistics
 /// is denormal numbers, whose quotients are noise; they stay as they are.
 const FORGOTTEN: f32 = 1e-30;
@@ -156,24 +159,37 @@ impl Online {
     }
 
     /// `B_m − s_m b − Σ_j A_mj d_j` for a block of atoms, in column panels spread over the team.
+    ///
+    /// Columns rather than rows are what workers share out: a product packs its part of the dictionary, and
+    /// does so once for all rows of the block.
     fn directions(&self, atoms: std::ops::Range<usize>, moved: &Moved, team: &Team<'_>) -> Result<Vec<f32>> {
         let (m, d) = (self.n_components(), self.n_features);
-        let mut out = self.code_inputs[atoms.start * d..atoms.end * d].to_vec();
-        const ROWS: usize = 16;
-        team.run_pieces(
-            &mut out,
-            ROWS * d,
+        let panels = team.map(
+            d.div_ceil(SWEEP_COLUMNS),
             || (),
-            |(), block, piece| {
-                let first = atoms.start + block * ROWS;
-                for (r, row) in piece.chunks_mut(d).enumerate() {
-                    let sum = self.code_sums[first + r];
-                    row.iter_mut().zip(&moved.bias).for_each(|(value, b)| *value -= sum * b);
+            |(), panel| {
+                let columns = panel * SWEEP_COLUMNS..d.min((panel + 1) * SWEEP_COLUMNS);
+                let mut out = Vec::with_capacity(atoms.len() * columns.len());
+                for atom in atoms.clone() {
+                    let (inputs, sum) =
+                        (&self.code_inputs[atom * d..][columns.clone()], self.code_sums[atom]);
+                    out.extend(
+                        inputs.iter().zip(&moved.bias[columns.clone()]).map(|(value, b)| value - sum * b),
+                    );
                 }
-                matmul(-1.0, &self.code_products[first * m..], m, &moved.components, d, piece);
-                Ok(())
+                let products = &self.code_products[atoms.start * m..];
+                let components = &moved.components[columns.start..];
+                matmul(-1.0, products, m, components, d, columns.len(), &mut out);
+                Ok(out)
             },
         )?;
+        let mut out = vec![0.0; atoms.len() * d];
+        for (panel, values) in panels.iter().enumerate() {
+            let width = values.len() / atoms.len();
+            for (row, values) in out.chunks_mut(d).zip(values.chunks(width)) {
+                row[panel * SWEEP_COLUMNS..][..width].copy_from_slice(values);
+            }
+        }
         Ok(out)
     }
 
