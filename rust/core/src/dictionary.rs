@@ -1,5 +1,6 @@
 //! A dictionary ready for encoding: atoms, their norms, and what encoders derive from them, kept once made.
 
+use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::kernels::Simd;
 use crate::screen::fixed::{FixedAtoms, Product};
@@ -18,7 +19,7 @@ const COPY: usize = 128;
 /// Unchanging atoms, shape (n_components, n_features), with what encoders derive from them.
 #[derive(Debug)]
 pub struct Dictionary {
-    atoms: Vec<f32>,
+    atoms: Aligned<f32>,
     n_features: usize,
     squared_norms: Vec<f32>,
     largest_norm: f32,
@@ -37,7 +38,9 @@ impl Dictionary {
     pub fn new(atoms: Vec<f32>, n_features: usize, simd: Simd) -> Result<Dictionary> {
         check_shape(&atoms, n_features)?;
         let squared_norms = atoms.chunks(n_features).map(|atom| simd.dot(atom, atom)).collect();
-        Dictionary::with_norms(atoms, n_features, squared_norms, simd)
+        let mut copy = Aligned::zeros(atoms.len());
+        copy.copy_from_slice(&atoms);
+        Dictionary::with_norms(copy, n_features, squared_norms, simd)
     }
 
     /// As [`Dictionary::new`], of a copy that the team makes.
@@ -46,7 +49,7 @@ impl Dictionary {
     /// As there, or cancellation.
     pub fn copied(atoms: &[f32], n_features: usize, simd: Simd, team: &Team<'_>) -> Result<Dictionary> {
         check_shape(atoms, n_features)?;
-        let mut copy = vec![0.0; atoms.len()];
+        let mut copy = Aligned::zeros(atoms.len());
         let mut squared_norms = vec![0.0; atoms.len() / n_features];
         let block = COPY * n_features;
         let places = copy.chunks_mut(block).zip(squared_norms.chunks_mut(COPY)).zip(atoms.chunks(block));
@@ -69,7 +72,7 @@ impl Dictionary {
     }
 
     fn with_norms(
-        atoms: Vec<f32>,
+        atoms: Aligned<f32>,
         n_features: usize,
         squared_norms: Vec<f32>,
         simd: Simd,

@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+mod aligned;
 pub mod cancel;
 pub mod codes;
 pub mod dictionary;

@@ -47,9 +47,9 @@ impl Rows<'_> {
     ///
     /// # Errors
     /// [`Error::NotFinite`] names the first offending value.
-    pub fn load(&self, range: Range<usize>, bias: Option<&[f32]>, out: &mut Vec<f32>) -> Result<()> {
-        out.clear();
-        for row in range {
+    pub fn load(&self, range: Range<usize>, bias: Option<&[f32]>, out: &mut [f32]) -> Result<()> {
+        assert_eq!(out.len(), range.len() * self.width(), "room for these rows");
+        for (row, out) in range.zip(out.chunks_mut(self.width().max(1))) {
             match self {
                 Rows::F32(x) => match x.row(row).to_slice() {
                     Some(values) => load_packed(values, row, bias, out)?,
@@ -66,24 +66,23 @@ fn load_row<T: Copy + Into<f64>>(
     values: ArrayView1<'_, T>,
     row: usize,
     bias: Option<&[f32]>,
-    out: &mut Vec<f32>,
+    out: &mut [f32],
 ) -> Result<()> {
-    let start = out.len();
+    let pairs = out.iter_mut().zip(values);
     match bias {
-        Some(bias) => out.extend(values.iter().zip(bias).map(|(&v, &b)| (v.into() - f64::from(b)) as f32)),
-        None => out.extend(values.iter().map(|&v| v.into() as f32)),
+        Some(bias) => pairs.zip(bias).for_each(|((out, &v), &b)| *out = (v.into() - f64::from(b)) as f32),
+        None => pairs.for_each(|(out, &v)| *out = v.into() as f32),
     }
-    check(&out[start..], row)
+    check(out, row)
 }
 
 /// As [`load_row`] for packed float32, which one pass of whole registers copies.
-fn load_packed(values: &[f32], row: usize, bias: Option<&[f32]>, out: &mut Vec<f32>) -> Result<()> {
-    let start = out.len();
+fn load_packed(values: &[f32], row: usize, bias: Option<&[f32]>, out: &mut [f32]) -> Result<()> {
     match bias {
-        Some(bias) => out.extend(values.iter().zip(bias).map(|(v, b)| v - b)),
-        None => out.extend_from_slice(values),
+        Some(bias) => out.iter_mut().zip(values).zip(bias).for_each(|((out, v), b)| *out = v - b),
+        None => out.copy_from_slice(values),
     }
-    check(&out[start..], row)
+    check(out, row)
 }
 
 /// Refuses a row with a value that is not finite or too large.
@@ -108,16 +107,20 @@ pub fn prepare(rows: Rows<'_>, unit_norm: bool, simd: Simd, team: &Team<'_>) -> 
     let (mut out, mut norms) = (vec![0.0; n * d], vec![0.0; n]);
     let places = out.chunks_mut((PREPARE_ROWS * d).max(1)).zip(norms.chunks_mut(PREPARE_ROWS));
     let mut places: Vec<_> = places.collect();
-    team.run_pieces(&mut places, 1, Vec::new, |tile, block, place| {
-        let (out, norms) = &mut place[0];
-        let first = block * PREPARE_ROWS;
-        rows.load(first..first + norms.len(), None, tile)?;
-        out.copy_from_slice(tile);
-        for (row, norm) in out.chunks_mut(d).zip(norms.iter_mut()) {
-            *norm = measure(row, unit_norm, simd);
-        }
-        Ok(())
-    })?;
+    team.run_pieces(
+        &mut places,
+        1,
+        || (),
+        |(), block, place| {
+            let (out, norms) = &mut place[0];
+            let first = block * PREPARE_ROWS;
+            rows.load(first..first + norms.len(), None, out)?;
+            for (row, norm) in out.chunks_mut(d).zip(norms.iter_mut()) {
+                *norm = measure(row, unit_norm, simd);
+            }
+            Ok(())
+        },
+    )?;
     Ok((out, norms))
 }
 
@@ -137,8 +140,9 @@ pub struct Survey {
 pub fn survey(rows: Rows<'_>, unit_norm: bool, simd: Simd, team: &Team<'_>) -> Result<Survey> {
     let (n, d) = (rows.len(), rows.width());
     let parts = team.map(n.div_ceil(PREPARE_ROWS), Vec::new, |tile, block| {
-        let first = block * PREPARE_ROWS;
-        rows.load(first..(first + PREPARE_ROWS).min(n), None, tile)?;
+        let chosen = block * PREPARE_ROWS..((block + 1) * PREPARE_ROWS).min(n);
+        tile.resize(chosen.len() * d, 0.0);
+        rows.load(chosen, None, tile)?;
         let mut part = Survey { sum: vec![0.0; d], norms: Vec::with_capacity(PREPARE_ROWS) };
         for row in tile.chunks_mut(d.max(1)) {
             part.norms.push(measure(row, unit_norm, simd));
@@ -174,7 +178,7 @@ mod tests {
         let wide = Array2::from_shape_fn((4, 6), |(i, j)| (i * 6 + j) as f64 - 7.0);
         let narrow = wide.mapv(|v| v as f32);
         let bias = [0.5, -1.0, 2.0];
-        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let (mut a, mut b) = ([0.0; 6], [0.0; 6]);
         Rows::F64(wide.slice(s![..;-1, ..;2])).load(1..3, Some(&bias), &mut a).unwrap();
         Rows::F32(narrow.slice(s![..;-1, ..;2])).load(1..3, Some(&bias), &mut b).unwrap();
         assert_eq!(a, b);
@@ -186,7 +190,7 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, 1e30] {
             let mut x = Array2::zeros((3, 5));
             x[[2, 1]] = bad;
-            let error = Rows::F32(x.view()).load(0..3, None, &mut Vec::new()).unwrap_err();
+            let error = Rows::F32(x.view()).load(0..3, None, &mut [0.0; 15]).unwrap_err();
             assert_eq!(error, Error::NotFinite { row: 2, column: 1 });
         }
     }

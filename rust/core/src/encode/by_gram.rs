@@ -1,6 +1,7 @@
 //! What pursuits on the Gram matrix share: approximate scores of a tile, handed on sample by sample.
 
 use super::{Inputs, TILE_ROWS, TILE_STEP, entry_score};
+use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
@@ -40,7 +41,7 @@ pub(super) fn each_sample<S>(
     let product = dictionary.product(inputs.rows.len(), team)?;
     let stride = product.stride(m);
     let only = if inputs.rows.len() == 1 { Some(scores_of_one(inputs, &product, team)?) } else { None };
-    let buffers = || (FixedRows::default(), Vec::new(), Vec::new(), Work::default());
+    let buffers = || (FixedRows::default(), Aligned::default(), Aligned::default(), Work::default());
     inputs.encode(
         whole_rows(dictionary),
         team,
@@ -48,15 +49,15 @@ pub(super) fn each_sample<S>(
         |(buffers, scratch), tile, out| {
             let (rows, approximate, residual, work) = buffers;
             product.load(tile, d, rows);
-            approximate.resize(tile.len() / d * stride, 0.0);
+            approximate.reset(tile.len() / d * stride);
             match &only {
                 Some(scores) => approximate.copy_from_slice(scores),
                 None => product.scores(tile, d, rows, 0..m, approximate, stride),
             }
             for (r, (values, scores)) in tile.chunks(d).zip(approximate.chunks_mut(stride)).enumerate() {
                 team.cancel().check()?;
-                residual.clear();
-                residual.extend_from_slice(values);
+                residual.reset(d);
+                residual.copy_from_slice(values);
                 let entry = entry_score(threshold, values, dictionary);
                 let scores =
                     Scores::new(&mut scores[..m], product.bound(d, rows, r), dictionary, &gram, work);
@@ -70,7 +71,7 @@ pub(super) fn each_sample<S>(
 /// Approximate scores of the only sample, by all workers: a read of the atoms is most of its time.
 fn scores_of_one(inputs: &Inputs<'_>, product: &Product<'_>, team: &Team<'_>) -> Result<Vec<f32>> {
     let (d, m) = (inputs.dictionary.n_features(), inputs.dictionary.n_components());
-    let (mut tile, mut rows) = (Vec::new(), FixedRows::default());
+    let (mut tile, mut rows) = (vec![0.0; d], FixedRows::default());
     inputs.rows.load(0..1, inputs.bias, &mut tile)?;
     product.load(&tile, d, &mut rows);
     let mut scores = vec![0.0; product.stride(m)];

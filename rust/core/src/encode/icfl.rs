@@ -18,6 +18,7 @@ use super::by_gram::each_sample;
 use super::solve::{Cholesky, solve_block};
 use super::support::Support;
 use super::{Inputs, Selection, TILE_ROWS, entry_score};
+use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
@@ -124,7 +125,8 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Resul
             tile.chunks(d).map(|sample| entry_score(options.threshold, sample, dictionary)).collect();
         let wanted =
             Wanted { most: options.atoms_per_iteration, selection: options.selection, floors: &floors };
-        let mut residuals = tile.to_vec();
+        let mut residuals = Aligned::zeros(tile.len());
+        residuals.copy_from_slice(tile);
         let mut parts: Vec<Vec<(u32, f32)>> = vec![Vec::new(); floors.len()];
         for _ in 0..options.n_iterations {
             let lists = search.run(&residuals, dictionary, &product, &wanted, |_| &[], team)?;

@@ -15,6 +15,7 @@ pub use icfl::{Icfl, encode_icfl};
 pub use omp::{Omp, encode_omp};
 pub use topk::encode_topk;
 
+use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::{Error, Result};
@@ -66,10 +67,11 @@ impl<'a> Inputs<'a> {
         let height = n.div_ceil(16).next_multiple_of(TILE_STEP).clamp(TILE_STEP, most.max(TILE_STEP));
         let tiles = team.map(
             n.div_ceil(height),
-            || (Vec::new(), scratch()),
+            || (Aligned::default(), scratch()),
             |(tile, scratch), block| {
-                let first = block * height;
-                self.rows.load(first..(first + height).min(n), self.bias, tile)?;
+                let chosen = block * height..((block + 1) * height).min(n);
+                tile.reset(chosen.len() * self.rows.width());
+                self.rows.load(chosen, self.bias, tile)?;
                 let mut out = Codes::default();
                 body(scratch, tile, &mut out)?;
                 Ok(out)

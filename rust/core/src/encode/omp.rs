@@ -7,6 +7,7 @@
 use super::by_gram::each_sample;
 use super::solve::Cholesky;
 use super::{Inputs, Selection, TILE_ROWS, entry_score};
+use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
@@ -117,7 +118,8 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
         let wanted = Wanted { most: 1, selection: options.selection, floors: &floors };
         let fits = &mut fits[..floors.len()];
         let mut open = vec![true; floors.len()];
-        let mut residuals = tile.to_vec();
+        let mut residuals = Aligned::zeros(tile.len());
+        residuals.copy_from_slice(tile);
         for _ in 0..options.n_nonzero {
             let chosen = |r: usize| fits[r].atoms.as_slice();
             let lists = search.run(&residuals, dictionary, &product, &wanted, chosen, team)?;

@@ -5,6 +5,7 @@
 //! of 44,000 whatever the distribution of values: 2.1e-4 of the norm for 1,024 values.
 
 use super::dot_error;
+use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::kernels::{Finish, Simd, matmul_transposed, row_stride};
 use crate::team::Team;
@@ -78,7 +79,7 @@ impl Bound {
 /// A tile of rows in fixed point.
 #[derive(Debug, Default)]
 pub(crate) struct FixedRows {
-    pairs: Vec<i32>,
+    pairs: Aligned<i32>,
     scales: Vec<f32>,
     /// ‖x - x̂‖ of every row.
     errors: Vec<f32>,
@@ -91,7 +92,7 @@ impl FixedRows {
     pub(crate) fn load(&mut self, tile: &[f32], d: usize, simd: Simd) {
         let stride = row_stride(d.div_ceil(2));
         let height = tile.len() / d;
-        self.pairs.resize(height * stride, 0);
+        self.pairs.reset(height * stride);
         self.scales.clear();
         self.errors.clear();
         self.norms.clear();
@@ -109,7 +110,7 @@ impl FixedRows {
 #[derive(Debug)]
 pub(crate) struct FixedAtoms {
     d: usize,
-    strips: Vec<i32>,
+    strips: Aligned<i32>,
     scales: Vec<f32>,
     /// max ‖d_j - d̂_j‖.
     error: f32,
@@ -128,7 +129,7 @@ impl FixedAtoms {
     ) -> Result<FixedAtoms> {
         let pairs = d.div_ceil(2);
         let padded = (atoms.len() / d).next_multiple_of(simd.strip());
-        let mut strips = vec![0; padded * pairs];
+        let mut strips = Aligned::zeros(padded * pairs);
         let places = Mutex::new((vec![0.0f32; padded], 0.0f32));
         team.run_pieces(
             &mut strips,

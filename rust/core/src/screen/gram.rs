@@ -7,6 +7,7 @@
 //! is chosen from a sample of entries so that these are about two in a thousand.
 
 use super::fixed::{FixedRows, Product};
+use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::kernels::Simd;
 use crate::team::Team;
@@ -33,7 +34,7 @@ const LARGEST: f32 = 127.0;
 /// `G ≈ D Dᵀ`, shape (n_components, n_components).
 #[derive(Debug)]
 pub(crate) struct Gram {
-    bytes: Vec<i8>,
+    bytes: Aligned<i8>,
     scale: f32,
     /// Where the exceptions of each row start.
     starts: Vec<usize>,
@@ -59,7 +60,7 @@ impl Gram {
         let n = atoms.len() / d;
         let scale = scale(atoms, d, product.drift(d));
         let tile = |t: usize| t * TILE..n.min((t + 1) * TILE);
-        let mut bytes = vec![0; n * n];
+        let mut bytes = Aligned::zeros(n * n);
         let bands: Vec<_> = bytes.chunks_mut(TILE * n).map(Mutex::new).collect();
         let runs: Vec<_> =
             (0..n.div_ceil(TILE)).flat_map(|i| (0..=i).step_by(RUN).map(move |j| (i, j))).collect();
@@ -159,7 +160,7 @@ fn scale(atoms: &[f32], d: usize, bound: f32) -> f32 {
 #[derive(Default)]
 struct Block {
     rows: FixedRows,
-    products: Vec<f32>,
+    products: Aligned<f32>,
     stride: usize,
     bytes: Vec<i8>,
     transposed: Vec<i8>,
@@ -169,7 +170,7 @@ impl Block {
     /// Inner products of the loaded `tile` with the atoms of `columns`.
     fn compute(&mut self, tile: &[f32], d: usize, product: &Product<'_>, columns: Range<usize>) {
         self.stride = product.stride(columns.len());
-        self.products.resize(tile.len() / d * self.stride, 0.0);
+        self.products.reset(tile.len() / d * self.stride);
         product.scores(tile, d, &self.rows, columns, &mut self.products, self.stride);
     }
 

@@ -6,6 +6,7 @@
 //! scores of a tile are computed atom by atom, so that an atom is read once for all rows that want it.
 
 use super::fixed::{FixedRows, Product};
+use crate::aligned::Aligned;
 use crate::dictionary::Dictionary;
 use crate::encode::Selection;
 use crate::error::Result;
@@ -174,7 +175,7 @@ fn kth_below(simd: Simd, values: &[f32], k: usize, least: f32) -> Option<f32> {
 #[derive(Debug, Default)]
 pub(crate) struct Search {
     rows: FixedRows,
-    scores: Vec<f32>,
+    scores: Aligned<f32>,
     lists: Vec<Shortlist>,
     wants: Wants,
     work: Vec<f32>,
@@ -225,7 +226,7 @@ impl Search {
             team.cancel().check()?;
             let width = PANEL.min(m - first);
             let stride = product.stride(width);
-            self.scores.resize(tile.len() / d * stride, 0.0);
+            self.scores.reset(tile.len() / d * stride);
             product.scores(tile, d, &self.rows, first..first + width, &mut self.scores, stride);
             for (r, row) in self.scores.chunks_mut(stride).enumerate() {
                 let row = &mut row[..width];
