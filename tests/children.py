@@ -9,6 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+
+def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Python called with these arguments, when it has ended."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @contextmanager
