@@ -21,10 +21,11 @@ from typing import Any
 from speed.case import Row, Size
 from speed.machine import describe_machine, load_average, versions
 from speed.peak import Peak, measure
-from speed.report import check_markers, replace_table, to_markdown, to_text, write_json
+from speed.report import SECTION, to_markdown, to_text, write_json
 from speed.result import RowResult
 from speed.rows import ROWS
 from speed.runner import run_row
+from speed.sections import check_section, replace_section
 from speed.separate import run_separately
 from speed.targets import judge
 from speed.timing import REST
@@ -112,7 +113,7 @@ def prepare_outputs(options: argparse.Namespace) -> None:
     """Fail now rather than after minutes of work."""
     options.output.mkdir(parents=True, exist_ok=True)
     if options.markdown not in (None, "-"):
-        check_markers(Path(options.markdown))
+        check_section(Path(options.markdown), SECTION)
 
 
 def measure_memory(rows: list[Row], size: Size) -> Peaks:
@@ -147,7 +148,7 @@ def show(results: list[RowResult], about: dict[str, Any], markdown: str | None) 
         return
     print(to_text(results, about))
     if markdown is not None:
-        replace_table(Path(markdown), to_markdown(results, about))
+        replace_section(Path(markdown), SECTION, to_markdown(results, about))
 
 
 def progress(message: str) -> None:

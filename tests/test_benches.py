@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from children import python
+
 BENCHES = Path(__file__).parent.parent / "benches"
 ROWS = {
     "topk",
@@ -35,11 +37,6 @@ def _modules_of_the_benches():
     sys.path.insert(0, str(BENCHES))
     yield
     sys.path.remove(str(BENCHES))
-
-
-def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_the_table_is_made_and_its_answers_are_right(tmp_path):

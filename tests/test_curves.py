@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from children import python
 
 ROOT = Path(__file__).parent.parent
 BENCHES = ROOT / "benches"
@@ -18,11 +19,6 @@ BENCHES = ROOT / "benches"
 @pytest.fixture(autouse=True)
 def _modules_of_the_benches(monkeypatch):
     monkeypatch.syspath_prepend(BENCHES)
-
-
-def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def machine(threads: int = 1):

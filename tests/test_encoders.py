@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from sklearn.linear_model import orthogonal_mp
 
 import icfl
 import oracles
+from children import running, seconds_to_stop
 from icfl import _core
 from icfl.exceptions import InputError, InputTypeError
 
@@ -415,18 +413,6 @@ try:
 except KeyboardInterrupt:
     print("stopped", flush=True)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        watchdog = threading.Timer(60, process.kill)
-        watchdog.start()
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(1.5)  # into the call, past the Gram matrix
-        assert process.poll() is None
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "stopped\n"
-        elapsed = time.monotonic() - start
-        watchdog.cancel()
-    assert elapsed < 1.0
+    with running(script, patience=60) as process:
+        # Into the call, past the Gram matrix.
+        assert seconds_to_stop(process, after=1.5) < 1.0

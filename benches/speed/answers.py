@@ -24,6 +24,7 @@ import oracles
 __all__ = [
     "SMALLEST_AGREEMENT",
     "check_codes",
+    "compare_codes",
     "dense_rows",
     "error_share",
     "oracles",
@@ -58,6 +59,24 @@ def check_codes(
     return (
         f"supports equal the float64 definition in {clear.sum()} of {clear.sum()} rows without "
         f"near ties and in {equal.sum()} of {n_rows} rows; coefficients within the derived bounds"
+    )
+
+
+def compare_codes(
+    name: str,
+    other: csr_array,
+    Z: csr_array,
+    X: NDArray[np.float32],
+    D: NDArray[np.float32],
+    tolerance: float,
+) -> str:
+    """Compare with a peer on the first rows: what codes leave unexplained must agree."""
+    ours, theirs = (error_share(X, codes, D) for codes in (Z[: other.shape[0]], other))
+    agree = abs(ours - theirs) <= tolerance * theirs
+    require(agree, f"{name}: unexplained {theirs}, ours {ours}")
+    return (
+        f"{name}: same support in {same_supports(Z, other):.1%} of rows, "
+        f"unexplained {theirs:.5f} (ours {ours:.5f})"
     )
 
 

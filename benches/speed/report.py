@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speed.result import ContenderResult, RowResult
+from speed.sections import write_atomically
 from speed.targets import unmet
 from speed.timing import Spread
 
-__all__ = ["BEGIN", "END", "check_markers", "replace_table", "to_markdown", "to_text", "write_json"]
+__all__ = ["SECTION", "to_markdown", "to_text", "write_json"]
 
-BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
+SECTION = "speed table"
 HEADER = ("work", "icfl", "peer", "its rate", "icfl is faster by", "target", "memory, MiB")
 # Seen here: 5.3 for the ICFL row at a load of 1.4 to 3.6 on two cores, 8.8 at 3.0 and more.
 BUSY = (
@@ -78,31 +78,10 @@ def _was_busy(about: Mapping[str, Any]) -> bool:
     return (about["load_start"] or 0.0) > cores or (about["load_end"] or 0.0) > 2 * cores
 
 
-def check_markers(page: Path) -> tuple[str, str]:
-    """Return what comes before and after the table of a page, or end the program."""
-    before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise SystemExit(f"{page} must have the lines {BEGIN!r} and {END!r}")
-    return before, after
-
-
-def replace_table(page: Path, table: str) -> None:
-    """Put the table between the markers of a page."""
-    before, after = check_markers(page)
-    _write(page, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
-
-
 def write_json(path: Path, results: Sequence[RowResult], about: Mapping[str, Any]) -> None:
     """Write everything that was measured."""
     content = {"about": about, "rows": [result.to_dict() for result in results]}
-    _write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _lines(results: Sequence[RowResult]) -> list[list[str]]:

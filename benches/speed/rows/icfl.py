@@ -11,7 +11,7 @@ import numpy as np
 from icfl import encode_icfl
 from icfl.coding.coders import BlockPursuit
 from speed import answers
-from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
+from speed.case import OURS, Case, Contender, Row, Run, Size, Target
 from speed.inputs import Problem, planted
 from speed.replay import check_block_pursuit
 
@@ -52,14 +52,7 @@ def build(size: Size, targets: Mapping[str, Target]) -> Case:
         ]
         for name in (peer for peer in (LOOP, AS_WRITTEN) if peer in found):
             other = answers.to_csr(*found[name], M)
-            ours, theirs = (
-                answers.error_share(X, codes, D) for codes in (Z[: other.shape[0]], other)
-            )
-            require(abs(ours - theirs) <= ERRORS_AGREE * theirs, f"{name}: {theirs}, {ours} here")
-            facts.append(
-                f"{name}: same support in {answers.same_supports(Z, other):.1%} of rows, "
-                f"unexplained {theirs:.5f} (ours {ours:.5f})"
-            )
+            facts.append(answers.compare_codes(name, other, Z, X, D, ERRORS_AGREE))
         return facts
 
     ours = Contender(

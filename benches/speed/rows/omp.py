@@ -9,7 +9,7 @@ from typing import Any
 from icfl import encode_omp
 from icfl.coding.coders import OrthogonalPursuit
 from speed import answers
-from speed.case import OURS, Case, Contender, Row, Run, Size, Target, require
+from speed.case import OURS, Case, Contender, Row, Run, Size, Target
 from speed.inputs import Problem, planted
 from speed.replay import check_orthogonal_pursuit
 
@@ -41,15 +41,7 @@ def build(size: Size) -> Case:
             )
         ]
         for name in (peer for peer in (SPAMS, SKLEARN) if peer in found):
-            other = found[name]
-            ours = answers.error_share(X, Z[: other.shape[0]], D)
-            theirs = answers.error_share(X, other, D)
-            agree = abs(ours - theirs) <= ERRORS_AGREE[name] * theirs
-            require(agree, f"{name}: unexplained {theirs}, ours {ours}")
-            facts.append(
-                f"{name}: same support in {answers.same_supports(Z, other):.1%} of rows, "
-                f"unexplained {theirs:.5f} (ours {ours:.5f})"
-            )
+            facts.append(answers.compare_codes(name, found[name], Z, X, D, ERRORS_AGREE[name]))
         return facts
 
     ours = Contender(OURS, lambda: partial(encode_omp, problem.X, problem.components, k), n)

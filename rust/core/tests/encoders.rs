@@ -1,12 +1,14 @@
 //! Every encoder on every instruction set of this machine, against naive float64 runs (see [`naive`]).
 
 mod common;
+mod encoder;
 mod naive;
 
 use common::{length, team};
+use encoder::Encoder;
 use icfl_core::codes::Codes;
 use icfl_core::dictionary::Dictionary;
-use icfl_core::encode::{Icfl, Inputs, Omp, Selection, encode_icfl, encode_omp, encode_topk};
+use icfl_core::encode::{Icfl, Inputs, Omp, Selection};
 use icfl_core::kernels::Simd;
 use icfl_core::rows::Rows;
 use icfl_core::team::Team;
@@ -17,29 +19,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::cell::Cell;
 
-#[derive(Clone, Copy, Debug)]
-enum Encoder {
-    TopK(usize),
-    Icfl(Icfl),
-    Omp(Omp),
-}
-
 impl Encoder {
-    fn encode(self, inputs: &Inputs<'_>, team: &Team<'_>) -> Result<Codes> {
-        match self {
-            Encoder::TopK(k) => encode_topk(inputs, k, team),
-            Encoder::Icfl(options) => encode_icfl(inputs, &options, team),
-            Encoder::Omp(options) => encode_omp(inputs, &options, team),
-        }
-    }
-
     /// The same encoder on the Gram matrix and without it.
     fn paths(self) -> Vec<Encoder> {
-        let both = [true, false].into_iter();
         match self {
             Encoder::TopK(_) => vec![self],
-            Encoder::Icfl(o) => both.map(|use_gram| Encoder::Icfl(Icfl { use_gram, ..o })).collect(),
-            Encoder::Omp(o) => both.map(|use_gram| Encoder::Omp(Omp { use_gram, ..o })).collect(),
+            _ => [true, false].map(|use_gram| self.with_gram(use_gram)).to_vec(),
         }
     }
 

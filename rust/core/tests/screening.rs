@@ -3,11 +3,13 @@
 //! Shapes are such that fixed-point products screen: calls with many rows, on levels that multiply integers.
 
 mod common;
+mod encoder;
 
 use common::{Random, gamma, inner, length, team, widened};
+use encoder::Encoder;
 use icfl_core::codes::Codes;
 use icfl_core::dictionary::Dictionary;
-use icfl_core::encode::{Icfl, Inputs, Omp, Selection, encode_icfl, encode_omp, encode_topk};
+use icfl_core::encode::{Icfl, Inputs, Omp, Selection};
 use icfl_core::kernels::Simd;
 use icfl_core::rows::Rows;
 use ndarray::ArrayView2;
@@ -68,32 +70,11 @@ impl Problem {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Encoder {
-    TopK(usize),
-    Icfl(Icfl),
-    Omp(Omp),
-}
-
 impl Encoder {
-    fn encode(self, x: &[f32], dictionary: &Dictionary) -> Codes {
+    fn codes(self, x: &[f32], dictionary: &Dictionary) -> Codes {
         let d = dictionary.n_features();
         let rows = Rows::F32(ArrayView2::from_shape((x.len() / d, d), x).unwrap());
-        let inputs = Inputs::new(rows, None, dictionary).unwrap();
-        match self {
-            Encoder::TopK(k) => encode_topk(&inputs, k, &team(2)),
-            Encoder::Icfl(options) => encode_icfl(&inputs, &options, &team(2)),
-            Encoder::Omp(options) => encode_omp(&inputs, &options, &team(2)),
-        }
-        .unwrap()
-    }
-
-    fn with_gram(self, use_gram: bool) -> Encoder {
-        match self {
-            Encoder::TopK(_) => self,
-            Encoder::Icfl(options) => Encoder::Icfl(Icfl { use_gram, ..options }),
-            Encoder::Omp(options) => Encoder::Omp(Omp { use_gram, ..options }),
-        }
+        self.encode(&Inputs::new(rows, None, dictionary).unwrap(), &team(2)).unwrap()
     }
 }
 
@@ -143,7 +124,7 @@ fn the_gram_path_and_the_residual_path_give_the_same_bits() {
             let dictionary = problem.dictionary(simd);
             for encoder in pursuits() {
                 let [gram, residual] =
-                    [true, false].map(|gram| bits(&encoder.with_gram(gram).encode(&problem.x, &dictionary)));
+                    [true, false].map(|gram| bits(&encoder.with_gram(gram).codes(&problem.x, &dictionary)));
                 assert_same(&gram, &residual, &format!("{} {kinds:?} {encoder:?}", simd.name()));
             }
         }
@@ -161,7 +142,7 @@ fn long_pursuits_of_wide_samples_give_the_same_bits() {
             let dictionary = problem.dictionary(simd);
             for encoder in [icfl(20, 5, 0.0, Selection::Positive), omp(60, 0.0, Selection::Absolute)] {
                 let [gram, residual] =
-                    [true, false].map(|gram| bits(&encoder.with_gram(gram).encode(&problem.x, &dictionary)));
+                    [true, false].map(|gram| bits(&encoder.with_gram(gram).codes(&problem.x, &dictionary)));
                 assert_same(&gram, &residual, &format!("{} {kinds:?} {encoder:?}", simd.name()));
             }
         }
@@ -178,13 +159,13 @@ fn codes_do_not_depend_on_how_rows_are_cut_into_calls() {
                 [Encoder::TopK(9), icfl(3, 3, 0.0, Selection::Positive), omp(5, 0.0, Selection::Absolute)]
             {
                 for encoder in [encoder.with_gram(true), encoder.with_gram(false)] {
-                    let together = bits(&encoder.encode(&problem.x, &problem.dictionary(simd)));
+                    let together = bits(&encoder.codes(&problem.x, &problem.dictionary(simd)));
                     // A fresh dictionary has no fixed-point atoms, and calls with few rows make none.
                     for height in [1, 10, 77] {
                         let dictionary = problem.dictionary(simd);
                         let calls = problem.x.chunks(height * problem.d);
                         let found: Vec<_> =
-                            calls.flat_map(|x| bits(&encoder.encode(x, &dictionary))).collect();
+                            calls.flat_map(|x| bits(&encoder.codes(x, &dictionary))).collect();
                         let what = format!("{} {kinds:?} {encoder:?} by {height}", simd.name());
                         assert_same(&found, &together, &what);
                     }
@@ -200,14 +181,14 @@ fn codes_do_not_depend_on_what_a_dictionary_has_cached() {
     let encoders =
         [Encoder::TopK(20), icfl(4, 5, 0.0, Selection::Absolute), omp(6, 0.0, Selection::Positive)];
     for simd in Simd::available() {
-        let expected = encoders.map(|encoder| bits(&encoder.encode(&problem.x, &problem.dictionary(simd))));
+        let expected = encoders.map(|encoder| bits(&encoder.codes(&problem.x, &problem.dictionary(simd))));
         let used = problem.dictionary(simd);
         for warm in encoders {
-            warm.with_gram(true).encode(&problem.x, &used);
+            warm.with_gram(true).codes(&problem.x, &used);
         }
         for (encoder, expected) in encoders.into_iter().zip(&expected) {
             let few: Vec<_> =
-                problem.x.chunks(3 * problem.d).flat_map(|x| bits(&encoder.encode(x, &used))).collect();
+                problem.x.chunks(3 * problem.d).flat_map(|x| bits(&encoder.codes(x, &used))).collect();
             assert_same(&few, expected, &format!("{} {encoder:?}", simd.name()));
         }
     }
@@ -242,7 +223,7 @@ fn topk_is_that_of_float64() {
             for simd in Simd::available() {
                 let dictionary = problem.dictionary(simd);
                 for k in [1, 32] {
-                    let codes = Encoder::TopK(k).encode(&problem.x, &dictionary);
+                    let codes = Encoder::TopK(k).codes(&problem.x, &dictionary);
                     for (r, (row, scores)) in bits(&codes).iter().zip(&scores).enumerate() {
                         let x = &problem.x[r * d..][..d];
                         let norm = products(x, x)[0].sqrt();
@@ -273,7 +254,7 @@ fn levels_agree_but_for_rounding() {
     };
     for encoder in [Encoder::TopK(12), icfl(4, 3, 0.0, Selection::Positive), omp(8, 0.0, Selection::Absolute)]
     {
-        let of = |simd| atoms(&encoder.encode(&problem.x, &problem.dictionary(simd)));
+        let of = |simd| atoms(&encoder.codes(&problem.x, &problem.dictionary(simd)));
         let expected = of(Simd::available()[0]);
         for simd in Simd::available() {
             let same = of(simd).iter().zip(&expected).filter(|(a, b)| a == b).count();
@@ -294,8 +275,8 @@ fn a_row_at_the_end_of_the_range_leaves_its_neighbours_alone() {
         encoders.extend(pursuits());
         for encoder in encoders {
             for encoder in [encoder.with_gram(true), encoder.with_gram(false)] {
-                let mut found = bits(&encoder.encode(&problem.x, &dictionary));
-                let mut expected = bits(&encoder.encode(&usual, &dictionary));
+                let mut found = bits(&encoder.codes(&problem.x, &dictionary));
+                let mut expected = bits(&encoder.codes(&usual, &dictionary));
                 (found[7], expected[7]) = (Vec::new(), Vec::new());
                 assert_same(&found, &expected, &format!("{} {encoder:?}", simd.name()));
             }
@@ -313,7 +294,7 @@ fn tiny_and_large_rows_have_the_codes_of_their_multiples() {
             [Encoder::TopK(6), icfl(3, 2, 0.0, Selection::Positive), omp(4, 0.0, Selection::Absolute)]
         {
             let dictionary = problem.dictionary(simd);
-            let expected = bits(&encoder.encode(&problem.x, &dictionary));
+            let expected = bits(&encoder.codes(&problem.x, &dictionary));
             for factor in [2.0f32.powi(-55), 2.0f32.powi(50)] {
                 let x: Vec<f32> = problem.x.iter().map(|v| v * factor).collect();
                 let scaled = |v: u32| (f32::from_bits(v) * factor).to_bits();
@@ -321,7 +302,7 @@ fn tiny_and_large_rows_have_the_codes_of_their_multiples() {
                     expected.iter().map(|row| row.iter().map(|&(m, v)| (m, scaled(v))).collect()).collect();
                 for encoder in [encoder.with_gram(true), encoder.with_gram(false)] {
                     let what = format!("{} {encoder:?} times {factor:e}", simd.name());
-                    assert_same(&bits(&encoder.encode(&x, &dictionary)), &expected, &what);
+                    assert_same(&bits(&encoder.codes(&x, &dictionary)), &expected, &what);
                 }
             }
         }
@@ -333,11 +314,11 @@ fn rows_whose_squares_vanish_have_the_codes_of_a_call_of_their_own() {
     let mut problem = Problem::new((Kind::Uniform, Kind::Uniform), 30, 200, 20, 800);
     problem.x.iter_mut().for_each(|v| *v *= 1e-25);
     for simd in Simd::available() {
-        let together = bits(&Encoder::TopK(6).encode(&problem.x, &problem.dictionary(simd)));
+        let together = bits(&Encoder::TopK(6).codes(&problem.x, &problem.dictionary(simd)));
         assert!(together.iter().all(|row| row.len() == 6), "{}", simd.name());
         let fresh = problem.dictionary(simd);
         let alone: Vec<_> =
-            problem.x.chunks(20).flat_map(|x| bits(&Encoder::TopK(6).encode(x, &fresh))).collect();
+            problem.x.chunks(20).flat_map(|x| bits(&Encoder::TopK(6).codes(x, &fresh))).collect();
         assert_same(&alone, &together, simd.name());
     }
 }

@@ -1,9 +1,13 @@
 //! Fixed data: the same values on every machine and in every run.
 
+#[path = "../../tests/common/random.rs"]
+mod random;
+
 use super::Setting;
 use icfl_core::cancel::Cancel;
 use icfl_core::dictionary::Dictionary;
 use icfl_core::team::Team;
+use random::Random;
 
 /// Atoms that a sample is made of.
 const ACTIVE: usize = 32;
@@ -19,24 +23,10 @@ pub(super) fn alone() -> Team<'static> {
     Team::new(Some(1), &CANCEL)
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// Uniform in [-1, 1).
     fn value(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
     }
 }
 

@@ -97,6 +97,7 @@ impl Simd {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::eighths;
     use super::*;
     use proptest::prelude::*;
 
@@ -105,8 +106,7 @@ mod tests {
         fn every_level_sums_the_chosen_rows(
             entries in prop::collection::vec((0i32..9, -128i32..128), 0..70), seed in any::<u32>(),
         ) {
-            // Multiples of 1/8 below 16: products and sums are exact, so every level must agree to the bit.
-            let value = |i: usize| ((seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503) >> 9) % 255) as f32 / 8.0 - 16.0;
+            let value = |i: usize| eighths(seed, i);
             let panel: Vec<_> = (0..9).map(|r| PanelRow(std::array::from_fn(|c| value(PANEL * r + c)))).collect();
             let (rows, values): (Vec<i32>, Vec<f32>) = entries.iter().map(|&(r, v)| (r, v as f32 / 8.0)).unzip();
             let expected: [f32; PANEL] = std::array::from_fn(|c| {

@@ -200,14 +200,14 @@ impl Simd {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::eighths;
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn every_level_sums_outer_products(k in 0usize..70, stride in 16usize..20, seed in any::<u32>()) {
-            // Multiples of 1/8 below 16: products and sums are exact, so every level must agree to the bit.
-            let value = |i: usize| f64::from((seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503) >> 9) % 255) / 8.0 - 16.0;
+            let value = |i: usize| f64::from(eighths(seed, i));
             let strips: Vec<Vec<f64>> =
                 (0..3).map(|s| (0..k * STRIP).map(|i| value(3 * i + s)).collect()).collect();
             let start: Vec<f64> = (0..STRIP * stride).map(value).collect();

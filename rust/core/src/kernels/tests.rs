@@ -10,6 +10,12 @@ fn values(n: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Ve
     prop::collection::vec(-2.0f32..2.0, n)
 }
 
+/// Multiples of 1/8 up to 16, whose products and sums are exact: on them every level must agree to the bit.
+pub(super) fn eighths(seed: u32, i: usize) -> f32 {
+    let hash = seed.wrapping_mul(2_654_435_761).wrapping_add(i as u32 * 40_503);
+    ((hash >> 9) % 255) as f32 / 8.0 - 16.0
+}
+
 /// Rounding bound of a sum of `n` products in float32, whatever the order: n eps Σ|a b|.
 fn bound(n: usize, magnitude: f64) -> f64 {
     (n as f64 + 1.0) * f64::from(f32::EPSILON) * magnitude

@@ -1,7 +1,11 @@
 //! What the tests of this crate share: random numbers, float64 helpers, and the rounding unit.
 
+mod random;
+
 use icfl_core::cancel::Cancel;
 use icfl_core::team::Team;
+
+pub(crate) use random::Random;
 
 static CANCEL: Cancel = Cancel::new();
 
@@ -28,22 +32,7 @@ pub(crate) fn widened(a: &[f32]) -> Vec<f64> {
     a.iter().map(|&v| f64::from(v)).collect()
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
-pub(crate) struct Random(pub(crate) u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in 0..n.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
     /// Uniform in [low, high).
     pub(crate) fn uniform(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * ((self.next() >> 40) as f32 / (1u32 << 24) as f32)

@@ -1,10 +1,15 @@
 //! Vectors of many kinds, and what all tests of screening need.
 
+#[path = "../../../tests/common/random.rs"]
+mod random;
+
 use super::super::fixed::{FixedAtoms, FixedRows, Product};
 use crate::cancel::Cancel;
 use crate::kernels::Simd;
 use crate::team::Team;
 use std::sync::Arc;
+
+pub(super) use random::Random;
 
 /// A team that nobody stops.
 pub(super) fn team() -> Team<'static> {
@@ -12,22 +17,7 @@ pub(super) fn team() -> Team<'static> {
     Team::new(Some(2), &CANCEL)
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
-pub(super) struct Random(pub(super) u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in 0..n.
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
     /// One of a few.
     pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
