@@ -16,6 +16,8 @@ pub(super) const CASES: &[Case] = &[
     ("scan_absolute_best_1", |s| scan(s, 1, Simd::scan_absolute)),
     ("above", above),
     ("axpy_bytes_5", axpy_bytes),
+    ("add_quads_16", add_quads),
+    ("interleave", interleave),
     ("pair_products_6", pair_products),
     ("quantise", quantise),
     ("product", product),
@@ -51,9 +53,29 @@ fn above(s: Setting) -> Work {
     })
 }
 
+/// Rows of bytes.
+fn bytes(s: Setting, n_rows: u64) -> Vec<Vec<i8>> {
+    (0..n_rows).map(|l| values(s.m, l).iter().map(|v| (100.0 * v) as i8).collect()).collect()
+}
+
+/// Sixteen quads: the 64 atoms of a pursuit that refits.
+fn add_quads(s: Setting) -> Work {
+    let quads: Vec<i32> = values(s.m, 1).iter().map(|v| v.to_bits().cast_signed()).collect();
+    let mut y = values(s.m, 2);
+    work(move || s.simd.add_quads(&[[1, -2, 3, -4]; 16], &[&*quads; 16], 0, 1e-9, black_box(&mut y)))
+}
+
+fn interleave(s: Setting) -> Work {
+    let rows = bytes(s, 4);
+    let mut out = vec![0; s.m];
+    work(move || {
+        s.simd.interleave([&rows[0], &rows[1], &rows[2], &rows[3]], black_box(&mut out));
+        out[0]
+    })
+}
+
 fn axpy_bytes(s: Setting) -> Work {
-    let rows: Vec<Vec<i8>> =
-        (0..5).map(|l| values(s.m, l).iter().map(|v| (100.0 * v) as i8).collect()).collect();
+    let rows = bytes(s, 5);
     let mut y = values(s.m, 2);
     work(move || {
         let rows: Vec<&[i8]> = rows.iter().map(Vec::as_slice).collect();

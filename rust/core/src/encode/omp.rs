@@ -101,7 +101,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Code
                 break;
             }
             fit.change(steps);
-            scores.step(&fit.atoms, steps);
+            scores.refit(&fit.atoms, steps);
         }
         fit.finish(out);
     })

@@ -99,6 +99,25 @@ impl Integers for __m256i {
             _mm256_storeu_ps(to, _mm256_mul_ps(scaled, _mm256_set1_ps(scale)));
         }
     }
+    #[inline(always)]
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
+        // As int16, since `vpmaddubsw` saturates.
+        // SAFETY: see the impl.
+        unsafe {
+            let even = _mm256_and_si256(a, _mm256_set1_epi16(255));
+            let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)));
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
+            _mm256_add_epi32(self, _mm256_add_epi32(even, odd))
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_scaled(self, scale: f32, to: *mut f32) {
+        // SAFETY: see the impl.
+        unsafe {
+            let sums = _mm256_fmadd_ps(_mm256_cvtepi32_ps(self), _mm256_set1_ps(scale), _mm256_loadu_ps(to));
+            _mm256_storeu_ps(to, sums);
+        }
+    }
 }
 
 super::instantiate!(__m256, __m256i, target_feature(enable = "avx2,fma"));

@@ -91,6 +91,21 @@ impl Integers for __m512i {
         // SAFETY: forwarded from the caller.
         unsafe { finish(self, scales, scale, to) }
     }
+    #[inline(always)]
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the impl.
+        unsafe {
+            let even = _mm512_and_si512(a, _mm512_set1_epi16(255));
+            let even = _mm512_madd_epi16(even, _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b)));
+            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(a), _mm512_srai_epi16::<8>(b));
+            _mm512_add_epi32(self, _mm512_add_epi32(even, odd))
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_scaled(self, scale: f32, to: *mut f32) {
+        // SAFETY: forwarded from the caller.
+        unsafe { add_scaled(self, scale, to) }
+    }
 }
 
 /// See [`Integers::finish`].
@@ -103,6 +118,19 @@ pub(super) unsafe fn finish(sums: __m512i, scales: *const f32, scale: f32, to: *
     unsafe {
         let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales));
         _mm512_storeu_ps(to, _mm512_mul_ps(scaled, _mm512_set1_ps(scale)));
+    }
+}
+
+/// See [`Integers::add_scaled`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn add_scaled(sums: __m512i, scale: f32, to: *mut f32) {
+    // SAFETY: the caller's pointer covers sixteen values, on a CPU with AVX-512F.
+    unsafe {
+        let sums = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(scale), _mm512_loadu_ps(to));
+        _mm512_storeu_ps(to, sums);
     }
 }
 

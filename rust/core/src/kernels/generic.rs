@@ -2,7 +2,7 @@
 //!
 //! The scalar instance (`V = f32`, one lane) is the specification the others are tested against.
 
-use super::vector::Vector;
+use super::vector::{Value, Vector};
 use crate::top::Top;
 
 /// Rows that one pass of [`axpy_rows`] adds: eight streams keep the hardware prefetchers fed and the
@@ -106,9 +106,9 @@ unsafe fn pair_products_of<V: Vector, const N: usize>(vectors: &[&[f32]], out: &
 /// # Safety
 /// As [`Vector`]; every row has at least `offset + y.len()` values.
 #[inline(always)]
-pub(super) unsafe fn axpy_rows<V: Vector>(
+pub(super) unsafe fn axpy_rows<V: Vector, T: Value>(
     coefficients: &[f32],
-    rows: &[&[f32]],
+    rows: &[&[T]],
     offset: usize,
     y: &mut [f32],
 ) {
@@ -118,14 +118,14 @@ pub(super) unsafe fn axpy_rows<V: Vector>(
         // SAFETY: forwarded from the caller.
         unsafe {
             match rows.len() {
-                1 => axpy_group::<V, 1>(coefficients, rows, offset, y),
-                2 => axpy_group::<V, 2>(coefficients, rows, offset, y),
-                3 => axpy_group::<V, 3>(coefficients, rows, offset, y),
-                4 => axpy_group::<V, 4>(coefficients, rows, offset, y),
-                5 => axpy_group::<V, 5>(coefficients, rows, offset, y),
-                6 => axpy_group::<V, 6>(coefficients, rows, offset, y),
-                7 => axpy_group::<V, 7>(coefficients, rows, offset, y),
-                _ => axpy_group::<V, 8>(coefficients, rows, offset, y),
+                1 => axpy_group::<V, T, 1>(coefficients, rows, offset, y),
+                2 => axpy_group::<V, T, 2>(coefficients, rows, offset, y),
+                3 => axpy_group::<V, T, 3>(coefficients, rows, offset, y),
+                4 => axpy_group::<V, T, 4>(coefficients, rows, offset, y),
+                5 => axpy_group::<V, T, 5>(coefficients, rows, offset, y),
+                6 => axpy_group::<V, T, 6>(coefficients, rows, offset, y),
+                7 => axpy_group::<V, T, 7>(coefficients, rows, offset, y),
+                _ => axpy_group::<V, T, 8>(coefficients, rows, offset, y),
             }
         }
     }
@@ -136,9 +136,9 @@ pub(super) unsafe fn axpy_rows<V: Vector>(
 /// # Safety
 /// As [`axpy_rows`], with exactly `N` rows and coefficients.
 #[inline(always)]
-unsafe fn axpy_group<V: Vector, const N: usize>(
+unsafe fn axpy_group<V: Vector, T: Value, const N: usize>(
     coefficients: &[f32],
-    rows: &[&[f32]],
+    rows: &[&[T]],
     offset: usize,
     y: &mut [f32],
 ) {
@@ -148,13 +148,13 @@ unsafe fn axpy_group<V: Vector, const N: usize>(
     // SAFETY: `i + LANES <= n` for every vector access to `y`, and rows are `offset + n` long.
     unsafe {
         let a: [V; N] = std::array::from_fn(|l| V::splat(*coefficients.get_unchecked(l)));
-        let p: [*const f32; N] = std::array::from_fn(|l| rows.get_unchecked(l).as_ptr().add(offset));
+        let p: [*const T; N] = std::array::from_fn(|l| rows.get_unchecked(l).as_ptr().add(offset));
         while i + 2 * V::LANES <= n {
             let mut first = V::load(py.add(i));
             let mut second = V::load(py.add(i + V::LANES));
             for (&a, &p) in a.iter().zip(&p) {
-                first = V::load(p.add(i)).mul_add(a, first);
-                second = V::load(p.add(i + V::LANES)).mul_add(a, second);
+                first = T::load::<V>(p.add(i)).mul_add(a, first);
+                second = T::load::<V>(p.add(i + V::LANES)).mul_add(a, second);
             }
             first.store(py.add(i));
             second.store(py.add(i + V::LANES));
@@ -163,7 +163,7 @@ unsafe fn axpy_group<V: Vector, const N: usize>(
         while i + V::LANES <= n {
             let mut value = V::load(py.add(i));
             for (&a, &p) in a.iter().zip(&p) {
-                value = V::load(p.add(i)).mul_add(a, value);
+                value = T::load::<V>(p.add(i)).mul_add(a, value);
             }
             value.store(py.add(i));
             i += V::LANES;
@@ -172,7 +172,7 @@ unsafe fn axpy_group<V: Vector, const N: usize>(
         while i < n {
             let mut value = *py.add(i);
             for (&a, &p) in coefficients.iter().zip(&p) {
-                value = (*p.add(i)).mul_add(a, value);
+                value = T::value(*p.add(i)).mul_add(a, value);
             }
             *py.add(i) = value;
             i += 1;
@@ -214,71 +214,6 @@ pub(super) unsafe fn scan<V: Vector, const ABSOLUTE: bool>(y: &[f32], first: u32
     }
     for (at, &x) in y.iter().enumerate().skip(i) {
         top.offer(score(x), first + at as u32);
-    }
-}
-
-/// As [`axpy_rows`] for rows of bytes.
-///
-/// # Safety
-/// As [`axpy_rows`], with rows of bytes.
-#[inline(always)]
-pub(super) unsafe fn axpy_bytes<V: Vector>(
-    coefficients: &[f32],
-    rows: &[&[i8]],
-    offset: usize,
-    y: &mut [f32],
-) {
-    for (coefficients, rows) in coefficients.chunks(GROUP).zip(rows.chunks(GROUP)) {
-        // SAFETY: forwarded from the caller.
-        unsafe {
-            match rows.len() {
-                1 => axpy_bytes_group::<V, 1>(coefficients, rows, offset, y),
-                2 => axpy_bytes_group::<V, 2>(coefficients, rows, offset, y),
-                3 => axpy_bytes_group::<V, 3>(coefficients, rows, offset, y),
-                4 => axpy_bytes_group::<V, 4>(coefficients, rows, offset, y),
-                5 => axpy_bytes_group::<V, 5>(coefficients, rows, offset, y),
-                6 => axpy_bytes_group::<V, 6>(coefficients, rows, offset, y),
-                7 => axpy_bytes_group::<V, 7>(coefficients, rows, offset, y),
-                _ => axpy_bytes_group::<V, 8>(coefficients, rows, offset, y),
-            }
-        }
-    }
-}
-
-/// One pass of [`axpy_bytes`] over `N` rows.
-///
-/// # Safety
-/// As [`axpy_bytes`], with exactly `N` rows and coefficients.
-#[inline(always)]
-unsafe fn axpy_bytes_group<V: Vector, const N: usize>(
-    coefficients: &[f32],
-    rows: &[&[i8]],
-    offset: usize,
-    y: &mut [f32],
-) {
-    let n = y.len();
-    let py = y.as_mut_ptr();
-    let mut i = 0;
-    // SAFETY: `i + LANES <= n` for every vector access to `y`, and rows are `offset + n` long.
-    unsafe {
-        let a: [V; N] = std::array::from_fn(|l| V::splat(*coefficients.get_unchecked(l)));
-        let p: [*const i8; N] = std::array::from_fn(|l| rows.get_unchecked(l).as_ptr().add(offset));
-        while i + V::LANES <= n {
-            let mut value = V::load(py.add(i));
-            for (&a, &p) in a.iter().zip(&p) {
-                value = V::load_bytes(p.add(i)).mul_add(a, value);
-            }
-            value.store(py.add(i));
-            i += V::LANES;
-        }
-        while i < n {
-            let mut value = *py.add(i);
-            for (&a, &p) in coefficients.iter().zip(&p) {
-                value = f32::from(*p.add(i)).mul_add(a, value);
-            }
-            *py.add(i) = value;
-            i += 1;
-        }
     }
 }
 

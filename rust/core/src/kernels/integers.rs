@@ -48,6 +48,10 @@ pub(super) trait Integers: Copy {
     /// Writes `self * scales * scale` as float32, multiplied in this order: the two factors are those of
     /// vectors that may be tiny both, and their product may be nothing in float32.
     unsafe fn finish(self, scales: *const f32, scale: f32, to: *mut f32);
+    /// `self + Σ a_i b_i` over the four bytes of each lane, those of `a` without sign, those of `b` with.
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self;
+    /// Adds `self * scale` to float32.
+    unsafe fn add_scaled(self, scale: f32, to: *mut f32);
 }
 
 /// What turns integer sums into float32: `sum * scales[column] * row_scales[row]`.

@@ -15,6 +15,7 @@ mod integers;
 mod outer;
 mod prefetch;
 mod product;
+mod quads;
 mod scalar;
 mod vector;
 
@@ -73,7 +74,7 @@ macro_rules! instantiate {
             y: &mut [f32],
         ) {
             // SAFETY: forwarded from the caller.
-            unsafe { super::generic::axpy_rows::<$vector>(coefficients, rows, offset, y) }
+            unsafe { super::generic::axpy_rows::<$vector, f32>(coefficients, rows, offset, y) }
         }
 
         /// See [`super::generic::scan`].
@@ -90,7 +91,7 @@ macro_rules! instantiate {
             unsafe { super::generic::scan::<$vector, ABSOLUTE>(y, first, top) }
         }
 
-        /// See [`super::generic::axpy_bytes`].
+        /// See [`super::generic::axpy_rows`], of bytes.
         ///
         /// # Safety
         /// The CPU has this instruction set; rows hold at least `offset + y.len()` values.
@@ -102,7 +103,7 @@ macro_rules! instantiate {
             y: &mut [f32],
         ) {
             // SAFETY: forwarded from the caller.
-            unsafe { super::generic::axpy_bytes::<$vector>(coefficients, rows, offset, y) }
+            unsafe { super::generic::axpy_rows::<$vector, i8>(coefficients, rows, offset, y) }
         }
 
         /// See [`super::generic::above`].
@@ -154,6 +155,32 @@ macro_rules! instantiate {
         ) {
             // SAFETY: forwarded from the caller.
             unsafe { super::integers::product::<$integers>(rows, strips, pairs, finish, out, stride) }
+        }
+
+        /// See [`super::quads::interleave`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set.
+        $(#[$feature])?
+        pub(super) unsafe fn interleave(rows: [&[i8]; 4], out: &mut [i32]) {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::quads::interleave(rows, out) }
+        }
+
+        /// See [`super::quads::add_quads`].
+        ///
+        /// # Safety
+        /// The CPU has this instruction set; every row holds at least `offset + y.len()` quads.
+        $(#[$feature])?
+        pub(super) unsafe fn add_quads(
+            factors: &[[i8; 4]],
+            quads: &[&[i32]],
+            offset: usize,
+            scale: f32,
+            y: &mut [f32],
+        ) {
+            // SAFETY: forwarded from the caller.
+            unsafe { super::quads::add_quads::<$integers>(factors, quads, offset, scale, y) }
         }
 
         /// See [`super::integers::clip_to_bytes`].
@@ -334,6 +361,24 @@ impl Simd {
         assert_eq!(coefficients.len(), rows.len());
         assert!(rows.iter().all(|row| row.len() >= offset + y.len()));
         dispatch!(self, axpy_bytes(coefficients, rows, offset, y));
+    }
+
+    /// Lays four rows of bytes side by side, for [`Simd::add_quads`].
+    #[inline]
+    pub fn interleave(self, rows: [&[i8]; 4], out: &mut [i32]) {
+        assert!(rows.iter().all(|row| row.len() == out.len()));
+        dispatch!(self, interleave(rows, out));
+    }
+
+    /// `y[j] += scale * Σ factors[q][l] * byte l of quads[q][offset + j]`, for rows laid side by side by
+    /// [`Simd::interleave`].
+    ///
+    /// Sums are exact while they stay below 2^24: 1,000 factors of 127 by as many bytes of 127.
+    #[inline]
+    pub fn add_quads(self, factors: &[[i8; 4]], quads: &[&[i32]], offset: usize, scale: f32, y: &mut [f32]) {
+        assert_eq!(factors.len(), quads.len());
+        assert!(quads.iter().all(|quads| quads.len() >= offset + y.len()));
+        dispatch!(self, add_quads(factors, quads, offset, scale, y));
     }
 
     /// Calls `found(i, y[i])` for every `y[i] > limit`, in ascending order.

@@ -83,6 +83,17 @@ impl Integers for i32 {
         // SAFETY: the caller's pointers cover one value.
         unsafe { *to = self as f32 * *scales * scale }
     }
+    #[inline(always)]
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
+        let byte = |quad: i32, at: u32| (quad >> (8 * at)) as u8;
+        let product = |at| i32::from(byte(a, at)) * i32::from(byte(b, at).cast_signed());
+        (0..4).fold(self, |sum, at| sum.wrapping_add(product(at)))
+    }
+    #[inline(always)]
+    unsafe fn add_scaled(self, scale: f32, to: *mut f32) {
+        // SAFETY: the caller gives one valid value.
+        unsafe { *to += self as f32 * scale }
+    }
 }
 
 super::instantiate!(f32, i32);

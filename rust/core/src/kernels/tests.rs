@@ -1,6 +1,7 @@
 //! Every instance of every kernel against float64 arithmetic, with bounds from eps and length.
 
 mod integers;
+mod quads;
 mod scores;
 
 use super::*;

@@ -34,3 +34,37 @@ pub(super) trait Vector: Copy {
     /// Sum of the lanes, in a fixed order.
     unsafe fn sum(self) -> f32;
 }
+
+/// What rows hold that are added up: float32, or bytes.
+pub(super) trait Value: Copy {
+    /// As [`Vector::load`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+    fn value(self) -> f32;
+}
+
+impl Value for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const f32) -> V {
+        // SAFETY: forwarded from the caller.
+        unsafe { V::load(from) }
+    }
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+impl Value for i8 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const i8) -> V {
+        // SAFETY: forwarded from the caller.
+        unsafe { V::load_bytes(from) }
+    }
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self.into()
+    }
+}

@@ -52,6 +52,16 @@ impl Integers for Vnni {
         // SAFETY: forwarded from the caller.
         unsafe { super::avx512::finish(self.0, scales, scale, to) }
     }
+    #[inline(always)]
+    unsafe fn add_quads(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the impl.
+        Vnni(unsafe { _mm512_dpbusd_epi32(self.0, a.0, b.0) })
+    }
+    #[inline(always)]
+    unsafe fn add_scaled(self, scale: f32, to: *mut f32) {
+        // SAFETY: forwarded from the caller.
+        unsafe { super::avx512::add_scaled(self.0, scale, to) }
+    }
 }
 
 super::instantiate!(__m512, Vnni, target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma"));

@@ -25,7 +25,7 @@ const PACK: usize = 128;
 const CONVERSION: f32 = 4.0 * f32::EPSILON;
 
 /// What the bounds are multiplied by, so that rounding in their own arithmetic does not matter.
-const SLACK: f32 = 1.0 + 1e-4;
+pub(super) const SLACK: f32 = 1.0 + 1e-4;
 
 /// A square that underflows is off by 2^-150, and a million of them change no norm above this by 1e-5.
 const TINY: f32 = 1e-17;

@@ -14,11 +14,12 @@
 //!
 //! [`fixed`] holds the fixed-point forms and their products, [`shortlist`] the search for the k best,
 //! [`gram`] a Gram matrix in bytes, which carries approximate scores from one round of a [`pursuit`] to the
-//! next.
+//! next, by [`refit`] where each round changes all coefficients.
 
 pub(crate) mod fixed;
 pub(crate) mod gram;
 pub(crate) mod pursuit;
+mod refit;
 pub(crate) mod shortlist;
 
 #[cfg(test)]

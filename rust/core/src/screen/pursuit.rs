@@ -9,8 +9,9 @@
 //!
 //! and the best atoms by exact score are found from them as in [`super::shortlist`].
 
-use super::fixed::Bound;
+use super::fixed::{Bound, SLACK};
 use super::gram::Gram;
+use super::refit::Refit;
 use crate::dictionary::Dictionary;
 use crate::encode::Selection;
 use crate::kernels::{prefetch, prefetch_pages};
@@ -27,6 +28,9 @@ const EXPECTED: f32 = 0.88;
 pub(crate) struct Scores<'a, 'w> {
     values: &'w mut [f32],
     bound: Bound,
+    /// Σ|a|, and what the float32 arithmetic of all steps has rounded off.
+    length: f32,
+    rounding: f32,
     dictionary: &'a Dictionary,
     gram: &'a Gram,
     work: &'w mut Work<'a>,
@@ -38,6 +42,8 @@ pub(crate) struct Work<'a> {
     /// The last step, not yet in the scores: its rows and their factors.
     rows: Vec<&'a [i8]>,
     factors: Vec<f32>,
+    /// The same for atoms chosen earlier.
+    refit: Refit,
     /// (atom, approximate score) by ascending atom.
     candidates: Vec<(u32, f32)>,
     exact: Vec<(u32, f32)>,
@@ -57,8 +63,9 @@ impl<'a, 'w> Scores<'a, 'w> {
     ) -> Scores<'a, 'w> {
         work.rows.clear();
         work.factors.clear();
+        work.refit.clear();
         work.weakest = None;
-        Scores { values, bound, dictionary, gram, work }
+        Scores { values, bound, length: 0.0, rounding: 0.0, dictionary, gram, work }
     }
 
     /// Fills `top` with the atoms whose inner product with `residual` ranks best above `floor`, leaving out
@@ -98,7 +105,10 @@ impl<'a, 'w> Scores<'a, 'w> {
     /// How far scores may be from exact ones, the last step included.
     fn error(&self, residual: &[f32]) -> f32 {
         let norm = self.dictionary.simd().dot(residual, residual).sqrt();
-        let total = self.bound.from_row + self.bound.per_norm * norm;
+        let Bound { from_row, per_norm, .. } = self.bound;
+        let most = self.dictionary.largest_norm();
+        let pending = SLACK * self.work.refit.pending() * most * (most + per_norm);
+        let total = from_row + per_norm * norm + self.gram.drift() * self.length + pending + self.rounding;
         if total.is_nan() { f32::INFINITY } else { total }
     }
 
@@ -106,14 +116,17 @@ impl<'a, 'w> Scores<'a, 'w> {
     fn advance(&mut self, selection: Selection, limit: f32) {
         let (simd, work) = (self.dictionary.simd(), &mut *self.work);
         work.candidates.clear();
+        let earlier = work.refit.last(self.gram);
         for (b, block) in self.values.chunks_mut(BLOCK).enumerate() {
             let first = (b * BLOCK) as u32;
+            earlier.add_to(block, b * BLOCK, simd);
             simd.axpy_bytes(&work.factors, &work.rows, b * BLOCK, block);
             let candidates = &mut work.candidates;
             selection.above(simd, block, limit, |at, score| candidates.push((first + at as u32, score)));
         }
         work.rows.clear();
         work.factors.clear();
+        work.refit.settle();
     }
 
     /// Collects what exceeds `limit`.
@@ -182,12 +195,39 @@ impl<'a, 'w> Scores<'a, 'w> {
         }
     }
 
+    /// The scores with the last step in them, and how far they may be from those of `residual`.
+    #[cfg(test)]
+    pub(crate) fn settled(&mut self, residual: &[f32]) -> (&[f32], f32) {
+        let error = self.error(residual);
+        self.advance(Selection::Positive, f32::INFINITY);
+        (&*self.values, error)
+    }
+
     /// Takes note that the residual moved by `Σ steps[l] d_atoms[l]`.
     pub(crate) fn step(&mut self, atoms: &[u32], steps: &[f32]) {
+        self.length += self.note(atoms, steps, 0);
+    }
+
+    /// As [`Scores::step`] where all atoms of the sample move and only the last of them is new; spoils `steps`.
+    pub(crate) fn refit(&mut self, atoms: &[u32], steps: &mut [f32]) {
+        let Some((_, earlier)) = atoms.split_last() else { return };
+        let refit = &mut self.work.refit;
+        refit.pack(earlier, self.gram, self.dictionary.simd());
+        let packed = refit.packed();
+        refit.round(&mut steps[..packed]);
+        // Errors belong to atoms: what counts is where a coefficient is, not how it came there.
+        self.length = refit.moved(steps);
+        self.note(atoms, steps, packed);
+    }
+
+    /// Takes rows, exceptions and rounding of a step, but the rows of its first `packed` atoms; returns Σ|step|.
+    fn note(&mut self, atoms: &[u32], steps: &[f32], packed: usize) -> f32 {
         let mut length = 0.0;
-        for (&atom, &step) in atoms.iter().zip(steps) {
-            self.work.rows.push(self.gram.row(atom as usize));
-            self.work.factors.push(step * self.gram.scale());
+        for (l, (&atom, &step)) in atoms.iter().zip(steps).enumerate() {
+            if l >= packed {
+                self.work.rows.push(self.gram.row(atom as usize));
+                self.work.factors.push(step * self.gram.scale());
+            }
             for &(at, left) in self.gram.exceptions(atom as usize) {
                 self.values[at as usize] += step * left;
             }
@@ -196,8 +236,9 @@ impl<'a, 'w> Scores<'a, 'w> {
         // Each sum of these rows rounds once a row and once an exception, here and in the residual, relative
         // to the largest score there was or a step makes; residuals do not grow.
         let norm = self.dictionary.largest_norm();
-        let rounding = (2 * atoms.len() + 4) as f32 * f32::EPSILON * norm * (self.bound.norm + length * norm);
-        self.bound.from_row += self.gram.drift() * length + rounding;
+        let roundings = (2 * atoms.len() + 4) as f32;
+        self.rounding += roundings * f32::EPSILON * norm * (self.bound.norm + length * norm);
+        length
     }
 }
 

@@ -2,5 +2,6 @@
 
 mod bounds;
 mod data;
+mod drift;
 mod gram;
 mod search;
