@@ -88,7 +88,7 @@ impl Refit {
         for (steps, pending) in
             steps.as_chunks_mut::<FOUR>().0.iter_mut().zip(self.pending.as_chunks_mut::<FOUR>().0)
         {
-            let factors = steps.map(|step| (step * inverse).round() as i8);
+            let factors = steps.map(|step| nearest(step * inverse));
             for ((step, pending), factor) in steps.iter_mut().zip(pending).zip(factors) {
                 let applied = f32::from(factor) * self.scale;
                 *pending = *step - applied;
@@ -108,6 +108,11 @@ impl Refit {
     pub(super) fn settle(&mut self) {
         self.factors.clear();
     }
+}
+
+/// The nearest integer; a call of the C library where the instruction for it is not part of every CPU.
+fn nearest(x: f32) -> i8 {
+    (x + 0.5f32.copysign(x)) as i8
 }
 
 /// What a step adds to scores.
