@@ -164,6 +164,8 @@ def estimator_rows(estimator: object, X: ArrayLike, *, reset: bool) -> NDArray[A
     -------
     ndarray of shape (n_samples, n_features), floating, integer or boolean
     """
+    if not reset and _is_as_expected(estimator, X):
+        return cast("NDArray[Any]", X)
     try:
         checked: NDArray[Any] = validate_data(
             estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False
@@ -171,6 +173,21 @@ def estimator_rows(estimator: object, X: ArrayLike, *, reset: bool) -> NDArray[A
     except (ValueError, TypeError) as error:
         raise _as_input_error(error) from error
     return checked
+
+
+def _is_as_expected(estimator: object, X: ArrayLike) -> bool:
+    """Whether `X` is an array that ``validate_data`` would return as it is.
+
+    Asking that function takes 0.1 ms, a seventh of the time in which one row is encoded.
+    """
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and len(X) > 0
+        and X.dtype.kind in "biuf"
+        and X.shape[1] == getattr(estimator, "n_features_in_", X.shape[1])
+        and not hasattr(estimator, "feature_names_in_")
+    )
 
 
 def iter_chunks(X: NDArray[Any], chunk_rows: int | None = None) -> Iterator[tuple[slice, Floats]]:

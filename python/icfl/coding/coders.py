@@ -223,13 +223,7 @@ def codes_of(Z: csr_array) -> Codes:
 
 def join_codes(parts: list[Codes], n_components: int) -> csr_array:
     """Stack codes row-wise as one CSR array, with int32 indices where they fit."""
-    indptr = np.zeros(1 + sum(len(part[0]) - 1 for part in parts), dtype=np.int64)
-    row = 0
-    for starts, _, _ in parts:
-        indptr[row + 1 : row + len(starts)] = indptr[row] + starts[1:]
-        row += len(starts) - 1
-    indices = np.concatenate([part[1] for part in parts] or [np.zeros(0, dtype=np.int32)])
-    data = np.concatenate([part[2] for part in parts] or [np.zeros(0, dtype=np.float32)])
+    indptr, indices, data = parts[0] if len(parts) == 1 else _concatenate(parts)
     narrow = indptr[-1] <= np.iinfo(np.int32).max
     index = np.int32 if narrow else np.int64
     Z = csr_array(
@@ -239,6 +233,17 @@ def join_codes(parts: list[Codes], n_components: int) -> csr_array:
     Z.has_sorted_indices = True
     Z.has_canonical_format = True
     return Z
+
+
+def _concatenate(parts: list[Codes]) -> Codes:
+    indptr = np.zeros(1 + sum(len(part[0]) - 1 for part in parts), dtype=np.int64)
+    row = 0
+    for starts, _, _ in parts:
+        indptr[row + 1 : row + len(starts)] = indptr[row] + starts[1:]
+        row += len(starts) - 1
+    indices = np.concatenate([part[1] for part in parts] or [np.zeros(0, dtype=np.int32)])
+    data = np.concatenate([part[2] for part in parts] or [np.zeros(0, dtype=np.float32)])
+    return indptr, indices, data
 
 
 def input_error(error: ValueError, first_row: int) -> InputError:

@@ -175,7 +175,7 @@ class SparseCoder(DictionaryModel):
 
     def _coder(self) -> Coder:
         check_choice(self.algorithm, "algorithm", tuple(CODERS))
-        return CODERS[self.algorithm](self.get_params(deep=False))
+        return CODERS[self.algorithm](vars(self))
 
     def _unit_norm(self) -> bool:
         return check_flag(self.unit_norm_inputs, "unit_norm_inputs")

@@ -1,19 +1,17 @@
 //! What pursuits on the Gram matrix share: approximate scores of a tile, handed on sample by sample.
 
+use super::only_row::scores_of_only_row;
 use super::{Inputs, TILE_ROWS, TILE_STEP, entry_score};
 use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
-use crate::screen::fixed::{FixedRows, Product};
+use crate::screen::fixed::FixedRows;
 use crate::screen::pursuit::{Scores, Work};
 use crate::team::Team;
 
 /// Scores that a worker holds when it keeps whole rows of them: 8 MiB.
 const WHOLE_SCORES: usize = 1 << 21;
-
-/// Atoms that a worker scores at a time when there is a single sample.
-const PANEL: usize = 1024;
 
 /// One sample on its way through a pursuit.
 pub(super) struct Sample<'s, 'a, 'w> {
@@ -40,7 +38,7 @@ pub(super) fn each_sample<S>(
     let gram = dictionary.gram(team)?;
     let product = dictionary.product(inputs.rows.len(), team)?;
     let stride = product.stride(m);
-    let only = if inputs.rows.len() == 1 { Some(scores_of_one(inputs, &product, team)?) } else { None };
+    let only = scores_of_only_row(inputs, &product, team)?;
     let buffers = || (FixedRows::default(), Aligned::default(), Aligned::default(), Work::default());
     inputs.encode(
         whole_rows(dictionary),
@@ -66,26 +64,6 @@ pub(super) fn each_sample<S>(
             Ok(())
         },
     )
-}
-
-/// Approximate scores of the only sample, by all workers: a read of the atoms is most of its time.
-fn scores_of_one(inputs: &Inputs<'_>, product: &Product<'_>, team: &Team<'_>) -> Result<Vec<f32>> {
-    let (d, m) = (inputs.dictionary.n_features(), inputs.dictionary.n_components());
-    let (mut tile, mut rows) = (vec![0.0; d], FixedRows::default());
-    inputs.rows.load(0..1, inputs.bias, &mut tile)?;
-    product.load(&tile, d, &mut rows);
-    let mut scores = vec![0.0; product.stride(m)];
-    team.run_pieces(
-        &mut scores,
-        PANEL,
-        || (),
-        |(), panel, piece| {
-            let atoms = (panel * PANEL).min(m)..((panel + 1) * PANEL).min(m);
-            product.scores(&tile, d, &rows, atoms, piece, piece.len());
-            Ok(())
-        },
-    )?;
-    Ok(scores)
 }
 
 /// Rows of a tile whose scores against all atoms are kept.

@@ -123,8 +123,12 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Resul
     inputs.encode(TILE_ROWS, team, scratch, |(search, round, support), tile, out| {
         let floors: Vec<f32> =
             tile.chunks(d).map(|sample| entry_score(options.threshold, sample, dictionary)).collect();
-        let wanted =
-            Wanted { most: options.atoms_per_iteration, selection: options.selection, floors: &floors };
+        let wanted = Wanted {
+            most: options.atoms_per_iteration,
+            selection: options.selection,
+            floors: &floors,
+            known: None,
+        };
         let mut residuals = Aligned::zeros(tile.len());
         residuals.copy_from_slice(tile);
         let mut parts: Vec<Vec<(u32, f32)>> = vec![Vec::new(); floors.len()];

@@ -7,6 +7,7 @@
 mod by_gram;
 mod icfl;
 pub(crate) mod omp;
+mod only_row;
 mod solve;
 mod support;
 mod topk;

@@ -115,7 +115,7 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
     inputs.encode(TILE_ROWS, team, scratch, |(search, top, fits), tile, out| {
         let floors: Vec<f32> =
             tile.chunks(d).map(|sample| entry_score(options.threshold, sample, dictionary)).collect();
-        let wanted = Wanted { most: 1, selection: options.selection, floors: &floors };
+        let wanted = Wanted { most: 1, selection: options.selection, floors: &floors, known: None };
         let fits = &mut fits[..floors.len()];
         let mut open = vec![true; floors.len()];
         let mut residuals = Aligned::zeros(tile.len());

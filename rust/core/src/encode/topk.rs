@@ -1,5 +1,6 @@
 //! `encode_topk`: the k largest positive inner products of each sample (the code of a TopK SAE).
 
+use super::only_row::scores_of_only_row;
 use super::{Inputs, Selection, TILE_ROWS};
 use crate::codes::Codes;
 use crate::error::Result;
@@ -14,7 +15,9 @@ pub fn encode_topk(inputs: &Inputs<'_>, n_nonzero: usize, team: &Team<'_>) -> Re
     let dictionary = inputs.dictionary;
     let product = dictionary.product(inputs.rows.len(), team)?;
     let floors = [0.0; TILE_ROWS];
-    let wanted = Wanted { most: n_nonzero, selection: Selection::Positive, floors: &floors };
+    let known = scores_of_only_row(inputs, &product, team)?;
+    let wanted =
+        Wanted { most: n_nonzero, selection: Selection::Positive, floors: &floors, known: known.as_deref() };
     let scratch = || (Search::default(), Vec::new());
     inputs.encode(TILE_ROWS, team, scratch, |(search, entries), tile, out| {
         for list in search.run(tile, dictionary, &product, &wanted, |_| &[], team)? {

@@ -41,6 +41,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) selection: Selection,
     /// One value a row, which scores must exceed.
     pub(crate) floors: &'a [f32],
+    /// Approximate scores of the only row, if somebody has them.
+    pub(crate) known: Option<&'a [f32]>,
 }
 
 /// Atoms of one row that may be among its best, by ascending index.
@@ -227,7 +229,10 @@ impl Search {
             let width = PANEL.min(m - first);
             let stride = product.stride(width);
             self.scores.reset(tile.len() / d * stride);
-            product.scores(tile, d, &self.rows, first..first + width, &mut self.scores, stride);
+            match wanted.known {
+                Some(scores) => self.scores[..width].copy_from_slice(&scores[first..][..width]),
+                None => product.scores(tile, d, &self.rows, first..first + width, &mut self.scores, stride),
+            }
             for (r, row) in self.scores.chunks_mut(stride).enumerate() {
                 let row = &mut row[..width];
                 hide(row, first, exclude(r));

@@ -35,7 +35,7 @@ pub fn redundant_atoms(
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let product = dictionary.product(m, team)?;
     let floors = [0.0; TILE_ROWS];
-    let wanted = Wanted { most: 1, selection: Selection::Positive, floors: &floors };
+    let wanted = Wanted { most: 1, selection: Selection::Positive, floors: &floors, known: None };
     let scratch = || (Search::default(), Top::new(1), vec![Fit::default(); TILE_ROWS]);
     let tiles = team.map(m.div_ceil(TILE_ROWS), scratch, |(search, top, fits), tile| {
         let first = tile * TILE_ROWS;

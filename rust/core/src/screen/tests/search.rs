@@ -47,7 +47,7 @@ impl Question {
         product: &Product<'_>,
         dictionary: &Dictionary,
     ) -> Vec<Vec<(u32, u32)>> {
-        let wanted = Wanted { most: self.most, selection: self.selection, floors: &self.floors };
+        let wanted = Wanted { most: self.most, selection: self.selection, floors: &self.floors, known: None };
         let excluded = |r: usize| self.excluded[r].as_slice();
         let lists = search.run(&self.rows, dictionary, product, &wanted, excluded, &team()).unwrap();
         let mut top = Top::new(self.most);
