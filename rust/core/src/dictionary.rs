@@ -3,7 +3,7 @@
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::kernels::Simd;
-use crate::screen::fixed::{FixedAtoms, Product};
+use crate::screen::fixed::{FixedAtoms, Product, TINY, length};
 use crate::screen::gram::Gram;
 use crate::team::Team;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,7 +82,11 @@ impl Dictionary {
                 "components must hold finite values whose squares are finite in float32, atom {m} does not"
             )));
         }
-        let largest_norm = squared_norms.iter().copied().fold(0.0, f32::max).sqrt();
+        let mut largest_norm = squared_norms.iter().copied().fold(0.0, f32::max).sqrt();
+        if largest_norm < TINY {
+            // Squares of tiny atoms vanish, and bounds would with them.
+            largest_norm = atoms.chunks(n_features).map(|atom| length(simd, atom)).fold(0.0, f32::max);
+        }
         Ok(Dictionary {
             atoms,
             n_features,
@@ -203,5 +207,25 @@ impl<T> Kept<T> {
 
     fn peek(&self) -> Option<Arc<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_norm_is_no_less_than_any_however_small_they_are() {
+        for simd in Simd::available() {
+            for size in [1.0f32, 1e-15, 1e-20, 1e-25, 1e-38, 1e-44] {
+                let atoms = vec![0.3 * size, 0.4 * size, -size, 0.0, 0.0, 0.0];
+                let expected = f64::from(atoms[2]).abs();
+                let found = f64::from(Dictionary::new(atoms, 2, simd).unwrap().largest_norm());
+                // Below the range of squares it is √2 of the largest value, and 1e-30 more.
+                let most = expected * 2f64.sqrt() * 1.001 + 2e-30;
+                assert!(found >= expected && found <= most, "{}, {size:e}: {found:e}", simd.name());
+            }
+            assert_eq!(Dictionary::new(vec![0.0; 6], 2, simd).unwrap().largest_norm(), 0.0);
+        }
     }
 }

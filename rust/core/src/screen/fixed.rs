@@ -28,14 +28,14 @@ const CONVERSION: f32 = 4.0 * f32::EPSILON;
 pub(super) const SLACK: f32 = 1.0 + 1e-4;
 
 /// A square that underflows is off by 2^-150, and a million of them change no norm above this by 1e-5.
-const TINY: f32 = 1e-17;
+pub(crate) const TINY: f32 = 1e-17;
 
 /// Added to norms below [`TINY`]: n eps/2 of this is more than n products lose that underflow.
 const LOST: f32 = 1e-30;
 
 /// ‖x‖, or a bound where float32 loses squares: below [`TINY`] it is √n max|x|, and a little for what products
 /// of such values lose.
-fn length(simd: Simd, x: &[f32]) -> f32 {
+pub(crate) fn length(simd: Simd, x: &[f32]) -> f32 {
     let norm = simd.dot(x, x).sqrt();
     // Not so for NaN and infinity; zeros, and only they, have no length.
     if norm >= TINY || norm.is_nan() {

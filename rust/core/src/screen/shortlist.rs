@@ -14,7 +14,7 @@ use crate::kernels::Simd;
 use crate::team::Team;
 use crate::top::Top;
 
-/// Atoms of a panel: 256 x 1024 float32 scores are 1 MiB, which stays in L2 between product and scan.
+/// Atoms of a panel: 252 x 1024 float32 scores are 1 MiB, which stays in L2 between product and scan.
 const PANEL: usize = 1024;
 
 /// Bisections towards the k-th best: the bound they leave is 1/256 of the range too low, and lets a few

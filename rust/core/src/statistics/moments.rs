@@ -5,9 +5,8 @@
 //! LeVeque (1983), carried on to t and q. The first row is taken off before anything else: a difference of two
 //! near floats is exact, so a constant column has no variance whatever its value.
 //!
-//! Float32 products would take half the time, but leave eigenvalues of about 1e-9 of the largest where rows
-//! have no variance at all (fewer rows than columns, columns that sum to a constant): those directions could no
-//! longer be told from small ones.
+//! Float32 has twice the lanes, but its rounding would leave variance where rows have none at all (fewer rows than
+//! columns, columns that sum to a constant): those directions could no longer be told from small ones.
 
 use super::scatter::{Between, PACKED_ROWS, Packed, Scatter};
 use crate::error::{Error, Result};
