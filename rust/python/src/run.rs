@@ -15,7 +15,7 @@ const SIGNALS: Duration = Duration::from_millis(100);
 ///
 /// When a handler raises (KeyboardInterrupt), the work is cancelled and the exception returned once it has
 /// stopped. The calling thread works and looks at signals itself: one that waits for another costs a tenth of
-/// a millisecond, as much as encoding one row in a small dictionary.
+/// a millisecond a call.
 pub(crate) fn run<T: Send>(
     py: Python<'_>,
     n_jobs: Option<usize>,
