@@ -164,7 +164,7 @@ def test_a_learner_takes_any_update():
     ).fit(X)  # fmt: skip
     np.testing.assert_allclose(model.components_, D, rtol=0, atol=2 * U)
     np.testing.assert_allclose(model.bias_, X.mean(axis=0) + 8 * 0.25, rtol=0, atol=1e-5)
-    assert model._update.counts == [(10, 10, step, step / 8) for step in range(8)]
+    assert model._stepper.update.counts == [(10, 10, step, step / 8) for step in range(8)]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def planted(n=430, d=10, M=20, active=3, seed=0):
 def bits(model):
     """Everything about a fitted model that has to be reproducible."""
     history = [{k: v for k, v in entry.items() if k != "seconds"} for entry in model.history_]
-    arrays = model._update.arrays()
+    arrays = model._stepper.arrays()
     return (
         model.components_.tobytes(),
         model.bias_.tobytes(),

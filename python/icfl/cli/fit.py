@@ -179,7 +179,7 @@ def _whiten(
 
 
 def _learner(options: argparse.Namespace) -> Any:
-    from icfl.learning.learner import ICFL
+    from icfl.learning.icfl import ICFL
 
     given = {name: getattr(options, name) for name in LEARNER_OPTIONS}
     chosen = {name: value for name, value in given.items() if value is not None}

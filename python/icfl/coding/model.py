@@ -80,6 +80,14 @@ class DictionaryModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _unit_norm(self) -> bool:
         """Return whether rows are scaled to unit norm before they are encoded."""
 
+    def _scale(self) -> float:
+        """Return what prepared rows are multiplied by."""
+        return 1.0
+
+    def _compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:
+        """Return what the coder encodes with; the same object until the dictionary changes."""
+        return cached_dictionary(self, atoms)
+
     def transform(self, X: ArrayLike) -> csr_array | NDArray[np.float32]:
         """Encode rows.
 
@@ -165,7 +173,9 @@ class DictionaryModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Xhat = np.empty((len(X), atoms.shape[1]), dtype=np.float32)
         for block, codes in self._encode_blocks(X):
             decoded = self._decode(codes)
-            Xhat[block.place] = decoded * block.norms[:, None] if self._unit_norm() else decoded
+            if self._unit_norm():
+                decoded *= block.norms[:, None]
+            Xhat[block.place] = decoded if self._scale() == 1.0 else decoded / self._scale()
         return Xhat
 
     def score(self, X: ArrayLike, y: object = None) -> float:
@@ -235,10 +245,10 @@ class DictionaryModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         atoms, bias = self._atoms_and_bias()
         coder, threads = self._coder(), check_n_jobs(self.n_jobs)
-        dictionary = cached_dictionary(self, atoms)
+        dictionary = self._compiled(atoms)
         use_gram = coder.rounds > 1 and gram_fits(len(atoms))
         norm_sum = 0.0
-        for block in prepared_blocks(X, self._unit_norm(), threads):
+        for block in prepared_blocks(X, self._unit_norm(), threads, self._scale()):
             norm_sum += float(block.norms.sum(dtype=np.float64))
             codes = coder.encode(dictionary, block.rows, bias, use_gram=use_gram, n_jobs=threads)
             yield block, codes
@@ -257,7 +267,7 @@ class DictionaryModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
 
 def prepare(
-    X: Floats, unit_norm: bool, n_jobs: int | None, *, first_row: int = 0
+    X: Floats, unit_norm: bool, n_jobs: int | None, *, first_row: int = 0, scale: float = 1.0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return rows as float32, of unit norm if asked (zero rows stay zero), and their norms.
 
@@ -271,6 +281,8 @@ def prepare(
         Threads.
     first_row : int, default=0
         Number of the first row in the caller's array, for the error message.
+    scale : float, default=1.0
+        What rows are multiplied by at last.
 
     Raises
     ------
@@ -278,13 +290,18 @@ def prepare(
         If a value is NaN or infinite.
     """
     try:
-        return _core.prepare_rows(X, unit_norm, n_jobs)
+        rows, norms = _core.prepare_rows(X, unit_norm, n_jobs)
     except ValueError as error:
         raise input_error(error, first_row) from error
+    if scale != 1.0:
+        rows *= np.float32(scale)
+    return rows, norms
 
 
-def prepared_blocks(X: NDArray[Any], unit_norm: bool, n_jobs: int | None) -> Iterator[Prepared]:
+def prepared_blocks(
+    X: NDArray[Any], unit_norm: bool, n_jobs: int | None, scale: float = 1.0
+) -> Iterator[Prepared]:
     """Yield the rows of `X` block by block, prepared."""
     for place, chunk in iter_chunks(X):
-        rows, norms = prepare(chunk, unit_norm, n_jobs, first_row=place.start)
+        rows, norms = prepare(chunk, unit_norm, n_jobs, first_row=place.start, scale=scale)
         yield Prepared(place, rows, norms)

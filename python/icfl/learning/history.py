@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl.coding.coders import Codes
+from icfl.learning.stepper import Outcome
 from icfl.metrics._column_moments import ColumnMoments
-from icfl.updates import ReconstructionSums
 
 __all__ = ["Run", "Window"]
 
@@ -51,14 +50,14 @@ class Window:
         """Rows seen."""
         return self.moments.n_samples
 
-    def add(self, n_rows: int, sums: ReconstructionSums, codes: Codes, replaced: int) -> None:
-        """Take in a mini-batch, how its codes reproduce it, and what the update replaced."""
-        residual, cosine, mean, centred_ss = sums
-        self.moments.merge(ColumnMoments(n_rows, mean, centred_ss))
+    def add(self, outcome: Outcome) -> None:
+        """Take in a mini-batch."""
+        residual, cosine, mean, centred_ss = outcome.sums
+        self.moments.merge(ColumnMoments(outcome.n_rows, mean, centred_ss))
         self.residual += residual
         self.cosine += cosine
-        self.nonzeros += int(np.count_nonzero(codes[2]))
-        self.replaced += replaced
+        self.nonzeros += outcome.n_nonzero
+        self.replaced += outcome.n_replaced
 
     def summary(self) -> dict[str, float]:
         """Return the averages over the window; explained variance is NaN if the rows are equal."""
@@ -102,6 +101,8 @@ class Run:
         Statistics since the last entry of `history`.
     input_norm : float
         Mean norm of the rows before they were prepared.
+    input_scale : float
+        What rows are multiplied by when they are prepared.
     step, n_samples_seen : int
         Finished steps, and rows in them.
     epoch, seconds : float
@@ -118,6 +119,7 @@ class Run:
     last_active: NDArray[np.int64]
     window: Window
     input_norm: float = 0.0
+    input_scale: float = 1.0
     step: int = 0
     n_samples_seen: int = 0
     epoch: float = 0.0
@@ -131,12 +133,12 @@ class Run:
         """Return a run before its first step."""
         return cls(seed, np.zeros(n_components, np.int64), Window.empty(n_features))
 
-    def note(self, n_rows: int, sums: ReconstructionSums, codes: Codes, replaced: int) -> None:
+    def note(self, outcome: Outcome) -> None:
         """Count a finished step."""
         self.step += 1
-        self.n_samples_seen += n_rows
-        self.last_active[codes[1][codes[2] != 0]] = self.n_samples_seen
-        self.window.add(n_rows, sums, codes, replaced)
+        self.n_samples_seen += outcome.n_rows
+        self.last_active[outcome.active] = self.n_samples_seen
+        self.window.add(outcome)
 
     def dead(self, window: int) -> float:
         """Return the share of atoms without an activation in the last `window` samples seen."""
@@ -180,6 +182,7 @@ class Run:
 _NUMBERS = (
     "seed",
     "input_norm",
+    "input_scale",
     "step",
     "n_samples_seen",
     "epoch",

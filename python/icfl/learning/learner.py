@@ -1,244 +1,78 @@
-"""ICFL: dictionary learning by iterative codebook feature learning.
+"""The face that all learners share: one ``fit`` for arrays, one ``partial_fit`` for streams.
 
-Rows x (d numbers) are written as x ≈ z D + b with sparse codes z from block pursuit
-(`icfl.encode_icfl`) and a dictionary D (M, d) that follows the codes, mini-batch by mini-batch
-(`icfl.updates`). Method: Donhauser et al., "Towards scientific discovery with dictionary learning:
-Extracting biological concepts from microscopy foundation models", ICML 2025, arXiv:2412.16247.
+A learner says where it starts (`Learner._first_arrays`) and what learns (`Learner._start`); rows,
+mini-batches, history, checkpoints and files are the same for all.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from abc import abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from icfl._validation import check_flag, check_n_jobs, estimator_rows, iter_chunks
-from icfl.coding.coders import BlockPursuit
+from icfl._validation import check_flag, check_n_jobs, estimator_rows
 from icfl.coding.model import DictionaryModel
-from icfl.learning import state
+from icfl.learning import runs, state
 from icfl.learning.history import Run
-from icfl.learning.minibatches import TrainingRows
-from icfl.learning.parameters import (
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_INIT,
-    DEFAULT_MAX_ITER,
-    DEFAULT_UPDATE,
-    PAPER,
-    check_parameters,
-)
-from icfl.learning.runs import continued, open_checkpoint, resumed, schedule_of, started
+from icfl.learning.minibatches import Survey, TrainingRows
+from icfl.learning.parameters import check_parameters
+from icfl.learning.stepper import Arrays, Stepper
 from icfl.learning.training import Callback, Trainer, train
-from icfl.updates import UpdateState
 
-__all__ = ["ICFL"]
+__all__ = ["Learner"]
 
 
-class ICFL(DictionaryModel):
-    """Sparse dictionary learning by iterative codebook feature learning.
+class Learner(DictionaryModel):
+    """Base of everything that learns a dictionary from mini-batches."""
 
-    Parameters
-    ----------
-    n_components : int or "auto", default="auto"
-        Atoms of the dictionary; "auto" takes 8 per feature, or as many as `init` has rows.
-    n_iterations : int, default=20
-        Rounds of the encoder.
-    atoms_per_iteration : int, default=5
-        Atoms that join in a round.
-    threshold : float, default=0.0
-        An atom joins only while its inner product with the residual exceeds it, so easy rows end
-        with fewer non-zeros; see `icfl.encode_icfl`. ``-inf`` is the published algorithm.
-    selection : {"positive", "absolute"}, default="positive"
-        Rank atoms by signed inner product, as published, or by its absolute value.
-    update : {"online", "adam"} or an update of `icfl.updates`, default="online"
-        How the dictionary follows the codes; the Notes say what was measured.
-    learning_rate : float, optional
-        Step size of ``update="adam"``; None takes its default.
-    atom_norm : {"unit", "free"}, default="unit"
-        Whether atoms are kept at unit norm.
-    coherence_limit : float or None, default=0.9
-        Cosine above which one of two atoms is replaced; None replaces none.
-    unit_norm_inputs : bool, default=True
-        Scale every row to unit norm before it is encoded.
-    batch_size : int, default=1024
-        Most rows of a mini-batch. A pass of ``fit`` deals all rows into mini-batches of nearly
-        equal size, so none is left over.
-    max_iter : int or None, default=20
-        Most passes over the data; None for no limit but `max_steps`.
-    max_steps : int or None, default=None
-        Most mini-batches; None for no limit but `max_iter`.
-    init : {"auto", "random", "linear", "data"} or array of shape (n_components, n_features)
-        First dictionary: directions from the unit sphere ("random"), PyTorch's default for a
-        linear layer ("linear"), or normalised rows of the data ("data", which "auto" means).
-    sparse_output : bool, default=True
-        Give codes as a CSR array; False gives dense arrays, which ``set_output`` needs.
-    random_state : int, RandomState instance or None, default=None
-        Source of all randomness. An int gives the same bits every time.
-    n_jobs : int, optional
-        Threads; None takes all cores. Results have the same bits for any number.
-    backend : {"auto", "rust"}, default="auto"
-        Where the work is done. Both mean the compiled code on the CPU.
-    device : None or "cpu", default=None
-        Device of the backend.
-    verbose : int, default=0
-        Above 0, every entry of the history is logged at level INFO to the logger "icfl".
-    tol : float, optional
-        End when the explained variance of held-back rows has not risen by more than this in five
-        entries of the history. None holds nothing back.
-    validation_fraction : float, default=0.1
-        Share of the rows held back if `tol` is given, at most 8,192 rows.
-    checkpoint : path-like, optional
-        File from which a killed ``fit`` can go on; written at the end, after Ctrl-C and every
-        `checkpoint_interval` seconds.
-    checkpoint_interval : float, default=60.0
-        Seconds between two writes of the checkpoint.
+    n_components: int | str
+    unit_norm_inputs: bool
+    batch_size: int
+    max_iter: int | None
+    max_steps: int | None
+    init: str | ArrayLike
+    random_state: int | np.random.RandomState | None
+    backend: str
+    device: str | None
+    verbose: int
+    tol: float | None
+    validation_fraction: float
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_interval: float
 
-    Attributes
-    ----------
-    components_ : ndarray of shape (n_components, n_features), float32
-        The dictionary, one atom a row. Read-only: assign another array to change it.
-    bias_ : ndarray of shape (n_features,), float32
-        Subtracted from prepared rows before they are encoded.
-    n_features_in_ : int
-        Width of the data.
-    n_steps_, n_iter_, n_samples_seen_ : int
-        Finished mini-batches, passes begun by the last ``fit``, and rows seen in all mini-batches.
-    input_norm_ : float
-        Mean norm of the rows before they were scaled. ``transform`` warns of data whose mean norm
-        differs more than four-fold.
-    history_ : list of dict
-        One entry at the end of each pass, every 50 mini-batches or so within long ones, and at the
-        end of each ``partial_fit``: ``step``, ``epoch``, ``n_samples_seen``; over the mini-batches
-        since the last entry, each measured before its update and with the iterations that the
-        update learns with at that time, ``explained_variance``, ``cosine`` (mean over rows),
-        ``l0`` (mean non-zeros of a row) and ``replaced`` (atoms replaced);
-        ``dead``, the share of atoms without an activation in the last pass (``partial_fit``: the
-        last 1,000 mini-batches), or in all that was seen while that is less; ``seconds`` since the
-        start; and ``validation_explained_variance`` where rows are held back.
+    components_: NDArray[np.float32]
+    bias_: NDArray[np.float32]
+    input_scale_: float = 1.0
 
-    See Also
-    --------
-    SparseCoder : Encodes with a given dictionary.
-    ControlWhitener : The preprocessing that comes first.
+    _backends: ClassVar[tuple[str, ...]] = ("rust",)
+    """Where a fit can run, the usual one first."""
 
-    Notes
-    -----
-    The default update was chosen by measurement, at equal wall time on two cores: 400 steps of
-    "online" against as many of "adam" as fit in that time, at the best of three learning rates
-    (``python benches/compare_updates.py``; mean ± standard deviation).
+    @abstractmethod
+    def _check_own(self) -> None:
+        """Refuse parameters of this learner that are out of range."""
 
-    ==============================  =========  =============  =============
-    data, and what is measured      non-zeros  online         adam
-    ==============================  =========  =============  =============
-    planted [2]_, matched cosine    10 x 1     0.993 ± 0.001  0.889 ± 0.026
-    planted, strict Zipf law        10 x 1     0.975 ± 0.004  0.575 ± 0.011
-    wells [3]_, held-out variance   5 x 2      0.881 ± 0.008  0.881 ± 0.011
-    wells, held-out variance        5 x 5      0.934 ± 0.005  0.946 ± 0.006
-    ==============================  =========  =============  =============
+    @abstractmethod
+    def _first_arrays(self, survey: Survey, rows: TrainingRows, rng: np.random.Generator) -> Arrays:
+        """Return the fitted arrays where learning starts."""
 
-    So "online" finds true features where "adam" does not yet, and has no learning rate to choose;
-    for dense codes of few dimensions "adam" reconstructs a little better. Over ten seeds "online"
-    reached a matched cosine between 0.990 and 0.994 on the first row.
+    @abstractmethod
+    def _start(self, fitted: Arrays) -> Stepper:
+        """Return what learns from here."""
 
-    .. [2] `icfl.datasets.make_planted`: d = 128, 512 features, 3 seeds.
-    .. [3] `icfl.datasets.load_cell_lines`, whitened, 512 atoms: each of 6 plates held out.
+    def _shapes(self, n_components: int, n_features: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every fitted array."""
+        return {"components": (n_components, n_features), "bias": (n_features,)}
 
-    References
-    ----------
-    .. [1] Donhauser et al., "Towards scientific discovery with dictionary learning: Extracting
-       biological concepts from microscopy foundation models", ICML 2025, arXiv:2412.16247.
+    def _scale_for(self, survey: Survey) -> float:
+        """Return what rows are multiplied by, after unit norm if asked for."""
+        return 1.0
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import icfl
-    >>> X = np.random.default_rng(0).standard_normal((500, 16))
-    >>> model = icfl.ICFL(32, n_iterations=4, atoms_per_iteration=1, max_iter=2, random_state=0)
-    >>> Z = model.fit_transform(X)
-    >>> Z.shape, int(np.diff(Z.indptr).max()) <= 4
-    ((500, 32), True)
-    """
-
-    def __init__(
-        self,
-        n_components: int | str = "auto",
-        *,
-        n_iterations: int = 20,
-        atoms_per_iteration: int = 5,
-        threshold: float = 0.0,
-        selection: str = "positive",
-        update: Any = DEFAULT_UPDATE,
-        learning_rate: float | None = None,
-        atom_norm: str = "unit",
-        coherence_limit: float | None = 0.9,
-        unit_norm_inputs: bool = True,
-        batch_size: int = DEFAULT_BATCH_SIZE,
-        max_iter: int | None = DEFAULT_MAX_ITER,
-        max_steps: int | None = None,
-        init: str | ArrayLike = DEFAULT_INIT,
-        sparse_output: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        n_jobs: int | None = None,
-        backend: str = "auto",
-        device: str | None = None,
-        verbose: int = 0,
-        tol: float | None = None,
-        validation_fraction: float = 0.1,
-        checkpoint: str | os.PathLike[str] | None = None,
-        checkpoint_interval: float = 60.0,
-    ) -> None:
-        self.n_components = n_components
-        self.n_iterations = n_iterations
-        self.atoms_per_iteration = atoms_per_iteration
-        self.threshold = threshold
-        self.selection = selection
-        self.update = update
-        self.learning_rate = learning_rate
-        self.atom_norm = atom_norm
-        self.coherence_limit = coherence_limit
-        self.unit_norm_inputs = unit_norm_inputs
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.max_steps = max_steps
-        self.init = init
-        self.sparse_output = sparse_output
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.backend = backend
-        self.device = device
-        self.verbose = verbose
-        self.tol = tol
-        self.validation_fraction = validation_fraction
-        self.checkpoint = checkpoint
-        self.checkpoint_interval = checkpoint_interval
-
-    @classmethod
-    def paper(cls, **overrides: Any) -> ICFL:
-        """Return an estimator with the published settings.
-
-        8,192 atoms, 20 rounds of 5, no threshold, Adam with learning rate 5e-5 on mini-batches of
-        8,192 for 300,000 steps, PyTorch's default initialisation. The paper does not say whether
-        atoms keep unit norm; here they do (``atom_norm="free"`` for the other reading).
-
-        Parameters
-        ----------
-        **overrides
-            Parameters to set differently.
-
-        Returns
-        -------
-        ICFL
-            The estimator, not fitted.
-
-        Examples
-        --------
-        >>> import icfl
-        >>> icfl.ICFL.paper(max_steps=1000).update
-        'adam'
-        """
-        return cls(**{**PAPER, **overrides})
+    def _foresee(self, survey: Survey) -> None:
+        """Warn of data that this learner will have trouble with."""
 
     def fit(
         self,
@@ -247,7 +81,7 @@ class ICFL(DictionaryModel):
         *,
         resume: bool = False,
         callback: Callback | None = None,
-    ) -> ICFL:
+    ) -> Any:
         """Learn a dictionary.
 
         Parameters
@@ -259,14 +93,14 @@ class ICFL(DictionaryModel):
         resume : bool, default=False
             Go on from `checkpoint` if that file exists, else start at the beginning. The result has
             the bits of a fit that was never interrupted, so all parameters that have a say in it
-            must be those of the checkpoint, `max_iter` and `max_steps` included: the update plans
+            must be those of the checkpoint, `max_iter` and `max_steps` included: learning plans
             with them. To learn on beyond them, use `partial_fit`.
         callback : callable, optional
             Called after every mini-batch with a named tuple (step, n_steps, history).
 
         Returns
         -------
-        ICFL
+        self
             The estimator itself.
 
         Raises
@@ -279,14 +113,13 @@ class ICFL(DictionaryModel):
             finished mini-batch, the checkpoint is written, and `partial_fit` or
             ``fit(resume=True)`` go on from there.
         """
-        X = estimator_rows(self, X, reset=True)
+        rows = self._training_rows(X, reset=True)
         check_parameters(self)
-        rows = TrainingRows(X, self._unit_norm(), check_n_jobs(self.n_jobs))
-        checkpoint = open_checkpoint(self, rows, resume=resume)
-        trainer = resumed(self, checkpoint) if checkpoint is not None and resume else None
+        checkpoint = runs.open_checkpoint(self, rows, resume=resume)
+        trainer = runs.resumed(self, checkpoint, rows) if checkpoint and resume else None
         if trainer is None:
-            trainer = started(self, rows)
-        schedule = schedule_of(self, trainer, len(X))
+            trainer = runs.started(self, rows)
+        schedule = runs.schedule_of(self, trainer, len(rows))
         try:
             train(
                 trainer,
@@ -305,13 +138,13 @@ class ICFL(DictionaryModel):
         self._adopt(trainer, schedule.passes(trainer.run.step))
         return self
 
-    def partial_fit(self, X: ArrayLike, y: object = None) -> ICFL:
+    def partial_fit(self, X: ArrayLike, y: object = None) -> Any:
         """Learn from some more rows, in the order given.
 
-        The first call starts a dictionary; further calls, also after ``fit``, go on from the
-        update's state. A model read from a file has no such state: its dictionary moves on with
-        fresh statistics. Parameters of the update that were changed meanwhile take effect with the
-        next ``fit``.
+        The first call starts a dictionary; further calls, also after ``fit``, go on from where
+        learning stands. A model read from a file knows its dictionary but not the statistics that
+        moved it: it moves on with fresh ones. Parameters of learning that were changed meanwhile
+        take effect with the next ``fit``.
 
         Parameters
         ----------
@@ -322,7 +155,7 @@ class ICFL(DictionaryModel):
 
         Returns
         -------
-        ICFL
+        self
             The estimator itself.
 
         Raises
@@ -332,70 +165,71 @@ class ICFL(DictionaryModel):
             than before.
         """
         first = not hasattr(self, "components_")
-        X = estimator_rows(self, X, reset=first)
+        rows = self._training_rows(X, reset=first)
         check_parameters(self)
-        rows = TrainingRows(X, self._unit_norm(), check_n_jobs(self.n_jobs))
-        trainer = started(self, rows) if first else continued(self, rows)
+        trainer = runs.started(self, rows) if first else runs.continued(self, rows)
         try:
-            for _, chunk in iter_chunks(X, self.batch_size):
-                trainer.step(rows.prepared(chunk))
+            for chunk in rows.chunks(self.batch_size):
+                trainer.step(chunk)
             trainer.record()
         finally:
             self._adopt(trainer, getattr(self, "n_iter_", 0))
         return self
 
-    def get_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def get_state(self) -> tuple[dict[str, Any], Arrays]:
         """Return parameters, counters and history as JSON can hold them, and the arrays.
 
-        The update's own arrays are left out: they can be many times the dictionary.
+        What moved the dictionary is left out: it can be many times as large.
         """
         check_is_fitted(self, "components_")
         return state.get_state(self)
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> ICFL:
+    def from_state(cls, config: dict[str, Any], tensors: Arrays) -> Any:
         """Return the fitted estimator that `get_state` described."""
         model = state.from_state(cls, config, tensors)
         check_parameters(model)
         return model
 
-    def _coder(self) -> BlockPursuit:
-        return BlockPursuit(
-            self.n_iterations, self.atoms_per_iteration, self.threshold, self.selection
-        )
-
     def _unit_norm(self) -> bool:
         return check_flag(self.unit_norm_inputs, "unit_norm_inputs")
+
+    def _scale(self) -> float:
+        return self.input_scale_
 
     def _atoms_and_bias(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         check_is_fitted(self, "components_")
         return self.components_, self.bias_
 
+    def _training_rows(self, X: ArrayLike, *, reset: bool) -> TrainingRows:
+        checked = estimator_rows(self, X, reset=reset)
+        return TrainingRows(checked, self._unit_norm(), check_n_jobs(self.n_jobs))
+
+    def _fitted_arrays(self) -> Arrays:
+        return {name: getattr(self, f"{name}_") for name in self._shapes(0, 0)}
+
     def _adopt(self, trainer: Trainer, n_iter: int) -> None:
         """Set the fitted attributes to where the trainer stands."""
-        self._update: UpdateState | None = trainer.update
-        self._update_arrays: dict[str, NDArray[Any]] | None = None
-        self._restore(trainer.update.components, trainer.update.bias, trainer.run, n_iter)
+        self._stepper: Stepper | None = trainer.stepper
+        self._stepper_arrays: Arrays | None = None
+        self._restore(trainer.stepper.fitted(), trainer.run, n_iter)
 
-    def _restore(
-        self,
-        components: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        run: Run,
-        n_iter: int,
-    ) -> None:
-        self.components_, self.bias_, self._run = components, bias, run
-        components.flags.writeable = bias.flags.writeable = False
+    def _restore(self, fitted: Arrays, run: Run, n_iter: int) -> None:
+        for name, array in fitted.items():
+            array.flags.writeable = False
+            setattr(self, f"{name}_", array)
+        self._run = run
         self.n_steps_ = run.step
         self.n_samples_seen_ = run.n_samples_seen
         self.n_iter_ = n_iter
         self.input_norm_ = run.input_norm
+        self.input_scale_ = run.input_scale
         self.history_ = list(run.history)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Replace the update, which is compiled, by its arrays."""
-        state: dict[str, Any] = super().__getstate__().copy()
-        update = state.get("_update")
-        if update is not None:
-            state |= {"_update": None, "_update_arrays": update.arrays()}
-        return state
+        """Replace what learns, which is compiled, by its arrays."""
+        known: dict[str, Any] = super().__getstate__().copy()
+        stepper = known.get("_stepper")
+        if stepper is not None:
+            known |= {"_stepper": None, "_stepper_arrays": stepper.arrays()}
+        return known

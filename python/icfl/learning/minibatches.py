@@ -7,7 +7,8 @@ a step is a function of the seed and the step number alone.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from icfl._validation import Floats, iter_chunks, native_floats
 from icfl.coding.coders import input_error
 from icfl.coding.model import prepare
 
-__all__ = ["Purpose", "Schedule", "TrainingRows", "generator", "survey"]
+__all__ = ["Purpose", "Schedule", "Survey", "TrainingRows", "generator"]
 
 RECORD_STEPS = 50
 """Fewest steps between two entries of the history, except at the end of a pass."""
@@ -38,6 +39,36 @@ def generator(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, purpose, index]))
 
 
+class Survey(NamedTuple):
+    """What one look at all rows finds.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (d,), float32
+        Mean of the prepared rows.
+    mean_norm : float
+        Mean norm of the rows before they were prepared.
+    mean_square : float
+        Mean squared norm of the prepared rows.
+    """
+
+    mean: NDArray[np.float32]
+    mean_norm: float
+    mean_square: float
+
+    @property
+    def anisotropy(self) -> float:
+        """γ = ‖μ‖ / ‖σ‖ of the prepared rows, as `icfl.metrics.anisotropy` has it."""
+        centre = float(np.square(self.mean, dtype=np.float64).sum())
+        spread = self.mean_square - centre
+        return math.sqrt(centre / spread) if spread > 0 else math.inf
+
+    def scaled(self, scale: float) -> Survey:
+        """Return what would have been found with rows prepared at this scale."""
+        mean = (self.mean * np.float32(scale)).astype(np.float32)
+        return Survey(mean, self.mean_norm, self.mean_square * scale**2)
+
+
 class TrainingRows:
     """The rows of a fit, prepared as they are asked for.
 
@@ -54,46 +85,55 @@ class TrainingRows:
     def __init__(self, X: NDArray[Any], unit_norm: bool, n_jobs: int | None) -> None:
         self.X = X
         self.unit_norm = unit_norm
+        self.scale = 1.0
         self.n_jobs = n_jobs
-        self.surveyed = False
+        self._surveyed = False
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def n_features(self) -> int:
+        """Width of a row."""
+        return int(self.X.shape[1])
 
     def take(self, indices: NDArray[Any]) -> NDArray[np.float32]:
         """Return the prepared rows at increasing `indices`: in that order a disk is read best."""
-        return self.prepared(native_floats(self.X[indices]))
+        return self._prepared(native_floats(self.X[indices]))
 
-    def prepared(self, rows: Floats) -> NDArray[np.float32]:
-        """Return some of the rows prepared; those that are so already are not copied."""
-        if self.surveyed and not self.unit_norm and rows.dtype == np.float32:
-            return np.ascontiguousarray(rows, dtype=np.float32)
-        return prepare(rows, self.unit_norm, self.n_jobs)[0]
+    def chunks(self, n_rows: int) -> Iterator[NDArray[np.float32]]:
+        """Yield all rows prepared, in their order, `n_rows` at a time."""
+        for _, chunk in iter_chunks(self.X, n_rows):
+            yield self._prepared(chunk)
 
     def sample(self, n_rows: int) -> NDArray[np.float32]:
         """Return at most `n_rows` rows, evenly spaced."""
-        count = min(n_rows, len(self.X))
-        return self.take(np.arange(count) * len(self.X) // count)
+        count = min(n_rows, len(self))
+        return self.take(np.arange(count) * len(self) // count)
 
+    def survey(self) -> Survey:
+        """Read all rows once, which finds any that is not finite before the work begins."""
+        total = np.zeros(self.n_features)
+        norms = squares = 0.0
+        for place, chunk in iter_chunks(self.X):
+            try:
+                block_total, block_norms = _core.survey_rows(chunk, self.unit_norm, self.n_jobs)
+            except ValueError as error:
+                raise input_error(error, place.start) from error
+            total += block_total
+            norms += float(block_norms.sum(dtype=np.float64))
+            prepared = block_norms > 0 if self.unit_norm else block_norms
+            squares += float(np.square(prepared, dtype=np.float64).sum())
+        self._surveyed = True
+        n = len(self)
+        return Survey((total / n).astype(np.float32), norms / n, squares / n).scaled(self.scale)
 
-def survey(rows: TrainingRows) -> tuple[NDArray[np.float32], float]:
-    """Read all rows once, which finds any that is not finite before the work begins.
-
-    Returns
-    -------
-    mean : ndarray of shape (d,), float32
-        Mean of the prepared rows.
-    mean_norm : float
-        Mean norm of the rows before they were prepared.
-    """
-    total = np.zeros(rows.X.shape[1])
-    norms = 0.0
-    for place, chunk in iter_chunks(rows.X):
-        try:
-            block_total, block_norms = _core.survey_rows(chunk, rows.unit_norm, rows.n_jobs)
-        except ValueError as error:
-            raise input_error(error, place.start) from error
-        total += block_total
-        norms += float(block_norms.sum(dtype=np.float64))
-    rows.surveyed = True
-    return (total / len(rows.X)).astype(np.float32), norms / len(rows.X)
+    def _prepared(self, rows: Floats) -> NDArray[np.float32]:
+        """Return some of the rows prepared; those that are so already are not copied."""
+        plain = not self.unit_norm and self.scale == 1.0
+        if self._surveyed and plain and rows.dtype == np.float32:
+            return np.ascontiguousarray(rows, dtype=np.float32)
+        return prepare(rows, self.unit_norm, self.n_jobs, scale=self.scale)[0]
 
 
 class Schedule:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icfl._validation import check_choice, check_count, check_flag, check_number
+from icfl._validation import check_choice, check_count, check_flag, check_matrix, check_number
 from icfl.exceptions import InputError
 from icfl.learning.initialisation import INITS
 
 if TYPE_CHECKING:
-    from icfl.learning.learner import ICFL
+    from icfl.learning.learner import Learner
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -20,7 +20,11 @@ __all__ = [
     "DEFAULT_UPDATE",
     "PAPER",
     "check_parameters",
+    "size",
 ]
+
+AUTO_EXPANSION = 8
+"""Atoms per feature of ``n_components="auto"``."""
 
 DEFAULT_UPDATE = "online"
 DEFAULT_BATCH_SIZE = 1024
@@ -46,26 +50,30 @@ PAPER: dict[str, Any] = {
 """What `ICFL.paper` sets."""
 
 
-def check_parameters(model: ICFL) -> None:
+def check_parameters(model: Learner) -> None:
     """Refuse parameters that are out of range; the update checks its own."""
-    model._coder()
+    model._check_own()
     model._unit_norm()
     if model.n_components != "auto":
         check_count(model.n_components, "n_components")
     check_count(model.batch_size, "batch_size")
-    check_choice(model.atom_norm, "atom_norm", ("unit", "free"))
-    if model.coherence_limit is not None:
-        check_number(model.coherence_limit, "coherence_limit", low=0.0, high=1.0)
     check_flag(model.sparse_output, "sparse_output")
-    if model.learning_rate is not None:
-        check_number(model.learning_rate, "learning_rate", low=0.0, closed=False)
     if isinstance(model.init, str):
         check_choice(model.init, "init", INITS)
     _check_limits(model)
-    _check_backend(model.backend, model.device)
+    _check_backend(model)
 
 
-def _check_limits(model: ICFL) -> None:
+def size(model: Learner, n_features: int) -> int:
+    """Return how many atoms the parameters ask for."""
+    if model.n_components != "auto":
+        return int(model.n_components)
+    if isinstance(model.init, str):
+        return AUTO_EXPANSION * n_features
+    return len(check_matrix(model.init, "init"))
+
+
+def _check_limits(model: Learner) -> None:
     if model.max_iter is None and model.max_steps is None:
         raise InputError("max_iter and max_steps must not both be None")
     for name in ("max_iter", "max_steps"):
@@ -77,9 +85,9 @@ def _check_limits(model: ICFL) -> None:
     check_number(model.checkpoint_interval, "checkpoint_interval", low=0)
 
 
-def _check_backend(backend: object, device: object) -> None:
-    check_choice(backend, "backend", ("auto", "rust", "torch"))
-    if backend == "torch":
+def _check_backend(model: Learner) -> None:
+    check_choice(model.backend, "backend", ("auto", "rust", "torch"))
+    if model.backend == "torch":
         raise InputError("backend='torch' is not available in this version; use 'auto' or 'rust'")
-    if device not in (None, "cpu"):
-        raise InputError(f"device must be None or 'cpu' with this backend, got {device!r}")
+    if model.device not in (None, "cpu"):
+        raise InputError(f"device must be None or 'cpu' with this backend, got {model.device!r}")

@@ -5,75 +5,68 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from icfl import updates
-from icfl._validation import check_matrix, check_n_jobs
 from icfl.exceptions import InputError
 from icfl.learning.checkpoint import Checkpoint
 from icfl.learning.history import Run
-from icfl.learning.initialisation import initial_dictionary
-from icfl.learning.minibatches import Purpose, Schedule, TrainingRows, generator, survey
+from icfl.learning.minibatches import Purpose, Schedule, TrainingRows, generator
+from icfl.learning.parameters import size
 from icfl.learning.state import identity
+from icfl.learning.stepper import Stepper
 from icfl.learning.training import Trainer
-from icfl.updates import UpdateState
 
 if TYPE_CHECKING:
-    from icfl.learning.learner import ICFL
+    from icfl.learning.learner import Learner
 
 __all__ = ["continued", "open_checkpoint", "resumed", "schedule_of", "started"]
 
-AUTO_EXPANSION = 8
-"""Atoms per feature of ``n_components="auto"``."""
 DEAD_STEPS = 1000
 """Mini-batches over which `partial_fit` counts dead atoms, as the paper does: it knows no pass."""
 
 
-def started(model: ICFL, rows: TrainingRows) -> Trainer:
+def started(model: Learner, rows: TrainingRows) -> Trainer:
     """Return a trainer before its first step."""
-    mean, mean_norm = survey(rows)
+    survey = rows.survey()
+    model._foresee(survey)
+    rows.scale = model._scale_for(survey)
+    survey = survey.scaled(rows.scale)
     seed = _draw_seed(model)
-    components, bias = initial_dictionary(
-        model.init,
-        _size(model, len(mean)),
-        mean,
-        len(rows.X),
-        rows.take,
-        unit_norm=model.atom_norm == "unit",
-        rng=generator(seed, Purpose.INIT),
-    )
-    run = Run.start(seed, *components.shape)
-    run.input_norm = mean_norm
-    return _trainer(model, _start_update(model, components, bias), run)
+    fitted = model._first_arrays(survey, rows, generator(seed, Purpose.INIT))
+    run = Run.start(seed, *fitted["components"].shape)
+    run.input_norm, run.input_scale = survey.mean_norm, rows.scale
+    return _trainer(model, model._start(fitted), run)
 
 
-def resumed(model: ICFL, checkpoint: Checkpoint) -> Trainer | None:
+def resumed(model: Learner, checkpoint: Checkpoint, rows: TrainingRows) -> Trainer | None:
     """Return the trainer that the checkpoint left, or None if there is no such file."""
     state = checkpoint.read()
     if state is None:
         return None
     run, arrays, own = state
-    update = _start_update(model, arrays["components"], arrays["bias"])
-    update.set_arrays(own)
-    return _trainer(model, update, run)
+    rows.scale = run.input_scale
+    names = model._shapes(0, 0)
+    stepper = model._start({name: arrays[name] for name in names})
+    stepper.set_arrays(own)
+    return _trainer(model, stepper, run)
 
 
-def continued(model: ICFL, rows: TrainingRows) -> Trainer:
+def continued(model: Learner, rows: TrainingRows) -> Trainer:
     """Return the trainer that the last ``fit`` or ``partial_fit`` left, about to see `rows`."""
     run = model._run
-    _, mean_norm = survey(rows)
-    total = run.input_norm * run.n_samples_seen + mean_norm * len(rows.X)
-    run.input_norm = total / (run.n_samples_seen + len(rows.X))
-    update = model._update
-    if update is None or update.components is not model.components_:
-        update = _start_update(model, model.components_, model.bias_)
-        if model._update_arrays is not None:
-            update.set_arrays(model._update_arrays)
-    return _trainer(model, update, run)
+    survey = rows.survey()
+    rows.scale = run.input_scale
+    total = run.input_norm * run.n_samples_seen + survey.mean_norm * len(rows)
+    run.input_norm = total / (run.n_samples_seen + len(rows))
+    stepper, fitted = model._stepper, model._fitted_arrays()
+    if stepper is None or any(stepper.fitted()[name] is not fitted[name] for name in fitted):
+        stepper = model._start(fitted)
+        if model._stepper_arrays is not None:
+            stepper.set_arrays(model._stepper_arrays)
+    return _trainer(model, stepper, run)
 
 
-def schedule_of(model: ICFL, trainer: Trainer, n_rows: int) -> Schedule:
+def schedule_of(model: Learner, trainer: Trainer, n_rows: int) -> Schedule:
     """Return the mini-batches of a fit, and count dead atoms over one pass of them."""
     schedule = Schedule(
         n_rows,
@@ -87,13 +80,13 @@ def schedule_of(model: ICFL, trainer: Trainer, n_rows: int) -> Schedule:
     return schedule
 
 
-def open_checkpoint(model: ICFL, rows: TrainingRows, *, resume: bool) -> Checkpoint | None:
+def open_checkpoint(model: Learner, rows: TrainingRows, *, resume: bool) -> Checkpoint | None:
     """Return the checkpoint of a fit, if it has one."""
     if model.checkpoint is None:
         if resume:
             raise InputError("resume=True needs the parameter checkpoint")
         return None
-    n_components = _size(model, rows.X.shape[1])
+    n_components = size(model, rows.n_features)
     return Checkpoint(
         model.checkpoint,
         model.checkpoint_interval,
@@ -101,42 +94,14 @@ def open_checkpoint(model: ICFL, rows: TrainingRows, *, resume: bool) -> Checkpo
     )
 
 
-def _trainer(model: ICFL, update: UpdateState, run: Run) -> Trainer:
-    return Trainer(
-        model._coder(),
-        update,
-        run,
-        batch_size=model.batch_size,
-        dead_window=DEAD_STEPS * model.batch_size,
-        n_jobs=check_n_jobs(model.n_jobs),
-    )
+def _trainer(model: Learner, stepper: Stepper, run: Run) -> Trainer:
+    return Trainer(stepper, run, dead_window=DEAD_STEPS * model.batch_size)
 
 
-def _start_update(
-    model: ICFL, components: NDArray[np.float32], bias: NDArray[np.float32]
-) -> UpdateState:
-    return updates.start(
-        model.update,
-        components,
-        bias,
-        learning_rate=model.learning_rate,
-        atom_norm=model.atom_norm,
-        coherence_limit=model.coherence_limit,
-    )
-
-
-def _size(model: ICFL, n_features: int) -> int:
-    if model.n_components != "auto":
-        return int(model.n_components)
-    if isinstance(model.init, str):
-        return AUTO_EXPANSION * n_features
-    return len(check_matrix(model.init, "init"))
-
-
-def _held_back(model: ICFL) -> float:
+def _held_back(model: Learner) -> float:
     return 0.0 if model.tol is None else float(model.validation_fraction)
 
 
-def _draw_seed(model: ICFL) -> int:
+def _draw_seed(model: Learner) -> int:
     source = check_random_state(model.random_state)
     return int(source.randint(0, np.iinfo(np.int64).max, dtype=np.int64))

@@ -18,7 +18,7 @@ from icfl.learning.history import Run
 from icfl.learning.minibatches import TrainingRows
 
 if TYPE_CHECKING:
-    from icfl.learning.learner import ICFL
+    from icfl.learning.learner import Learner
 
 __all__ = ["from_state", "get_state", "identity"]
 
@@ -42,32 +42,34 @@ _FREE = frozenset(
 
 
 def identity(
-    model: ICFL, rows: TrainingRows, n_components: int, held_back: float
+    model: Learner, rows: TrainingRows, n_components: int, held_back: float
 ) -> dict[str, Any]:
     """Return what two fits must have in common for one to continue the other."""
     params = {k: v for k, v in model.get_params(deep=False).items() if k not in _FREE}
     params["n_components"] = n_components
-    params["update"] = model.update if isinstance(model.update, str) else repr(model.update)
+    if "update" in params and not isinstance(params["update"], str):
+        params["update"] = repr(params["update"])
     params["held back"] = float(held_back)
     if isinstance(model.random_state, Integral):
         params["random_state"] = int(model.random_state)
     if not isinstance(model.init, str):
         init = np.ascontiguousarray(model.init, dtype=np.float64)
         params["init"] = hashlib.blake2b(init.tobytes(), digest_size=16).hexdigest()
-    return params | fingerprint(rows.sample(FINGERPRINT_ROWS), len(rows.X))
+    return params | fingerprint(rows.sample(FINGERPRINT_ROWS), len(rows))
 
 
-def get_state(model: ICFL) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def get_state(model: Learner) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return a fitted learner as JSON values and arrays."""
     params = model.get_params(deep=False)
-    tensors: dict[str, NDArray[Any]] = {"components": model.components_, "bias": model.bias_}
+    tensors = model._fitted_arrays()
     if not isinstance(model.init, str):
         tensors["init"] = np.asarray(params.pop("init"), dtype=np.float64)
     if not isinstance(model.random_state, Integral):
         params["random_state"] = None
     if model.checkpoint is not None:
         params["checkpoint"] = os.fspath(model.checkpoint)
-    params["update"] = _update_to_json(model.update)
+    if "update" in params:
+        params["update"] = _update_to_json(params["update"])
     numbers, arrays = model._run.get_state()
     fitted = {"n_features_in_": model.n_features_in_, "n_iter_": model.n_iter_}
     names = getattr(model, "feature_names_in_", None)
@@ -76,25 +78,28 @@ def get_state(model: ICFL) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return {"params": params, "fitted": fitted, "run": numbers}, tensors | arrays
 
 
-def from_state(cls: type[ICFL], config: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> ICFL:
+def from_state(
+    cls: type[Learner], config: dict[str, Any], tensors: dict[str, NDArray[Any]]
+) -> Learner:
     """Return the learner that `get_state` described, after checking that its parts agree."""
     params = dict(config["params"])
-    params["update"] = _update_from_json(params["update"])
+    if "update" in params:
+        params["update"] = _update_from_json(params["update"])
     if "init" in tensors:
         params["init"] = tensors["init"]
     model = cls(**params)
-    components, bias = tensors["components"], tensors["bias"]
     fitted, run = config["fitted"], Run.from_state(config["run"], tensors)
     width = fitted["n_features_in_"]
-    _check_array(components, "components", (len(run.last_active), width))
-    _check_array(bias, "bias", (width,))
+    shapes = model._shapes(len(run.last_active), width)
+    for name, shape in shapes.items():
+        _check_array(tensors[name], name, shape)
     _check_array(run.window.moments.mean, "window_mean", (width,))
     _check_array(run.window.moments.centred_ss, "window_centred_ss", (width,))
     model.n_features_in_ = width
     if "feature_names_in_" in fitted:
         model.feature_names_in_ = np.asarray(fitted["feature_names_in_"], dtype=object)
-    model._update = model._update_arrays = None
-    model._restore(components, bias, run, int(fitted["n_iter_"]))
+    model._stepper = model._stepper_arrays = None
+    model._restore({name: tensors[name] for name in shapes}, run, int(fitted["n_iter_"]))
     return model
 
 

@@ -4,9 +4,9 @@ The mini-batch of a step and what the update draws in it are functions of the se
 number alone, so a run can be taken up again after any step from its counters and arrays. The clock
 decides when a checkpoint is written, and nothing else.
 
-A step encodes and forms the next state of the update, which Ctrl-C may break off at any point
-because nothing has changed yet; then it puts the new state in place and counts, which Ctrl-C has to
-wait for. So there is always a last finished step to go back to.
+A step first forms the next state, which Ctrl-C may break off at any point because nothing has
+changed yet; then it puts that in place and counts, which Ctrl-C has to wait for. So there is always
+a last finished step to go back to.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl import _core
-from icfl.coding.coders import BlockPursuit, Codes, gram_pays
 from icfl.exceptions import InputError
 from icfl.learning.checkpoint import Checkpoint
 from icfl.learning.history import Run
 from icfl.learning.interrupt import deferred_interrupts
 from icfl.learning.minibatches import Purpose, Schedule, TrainingRows, generator
+from icfl.learning.stepper import Moment, Stepper
 from icfl.metrics.reconstruction import explained_variance
-from icfl.updates import UpdateState
 
 __all__ = [
     "Callback",
@@ -56,116 +53,74 @@ Callback = Callable[[Progress], object]
 
 
 class Trainer:
-    """A run and the dictionary it moves.
+    """A run and what learns in it.
 
     Parameters
     ----------
-    coder : BlockPursuit
-        How rows are encoded.
-    update : UpdateState
-        How the dictionary follows.
+    stepper : Stepper
+        What learns.
     run : Run
         Counters and history, changed in place.
-    batch_size : int
-        Nominal size of a mini-batch; decides, whatever the size of the one at hand, whether the
-        Gram matrix is built.
     dead_window : int
         Samples over which ``dead`` is counted.
-    n_jobs : int or None
-        Threads.
     """
 
-    def __init__(
-        self,
-        coder: BlockPursuit,
-        update: UpdateState,
-        run: Run,
-        *,
-        batch_size: int,
-        dead_window: int,
-        n_jobs: int | None,
-    ) -> None:
-        self.coder = coder
-        self.update = update
+    def __init__(self, stepper: Stepper, run: Run, *, dead_window: int) -> None:
+        self.stepper = stepper
         self.run = run
-        self.batch_size = batch_size
         self.dead_window = dead_window
-        self.n_jobs = n_jobs
         self.planned_steps: int | None = None
         self._clock = time.perf_counter()
 
     def step(self, X: NDArray[np.float32]) -> None:
         """Learn from one mini-batch of prepared rows, shape (b, d)."""
-        progress = self._progress
-        codes = self._encode(X, self._learning_coder(progress))
-        rng = generator(self.run.seed, Purpose.STEP, self.run.step)
-        after = self.update.step(
-            X, codes, step=self.run.step, rng=rng, n_jobs=self.n_jobs, progress=progress
-        )
-        # An update of the user's own need not have the attribute.
-        measured = getattr(after, "measured", None) or _core.reconstruction_sums(
-            X, codes, self.update.components, self.update.bias, self.n_jobs
-        )
+        with self._finite():
+            outcome = self.stepper.advance(X, self.moment)
         with deferred_interrupts():
-            self.update = after
-            self.run.note(len(X), measured, codes, after.n_replaced)
+            self.stepper.commit()
+            self.run.note(outcome)
             now = time.perf_counter()
             self.run.seconds += now - self._clock
             self._clock = now
 
+    @property
+    def moment(self) -> Moment:
+        """When the next step is taken."""
+        run = self.run
+        return Moment(
+            run.step,
+            self.planned_steps,
+            generator(run.seed, Purpose.STEP, run.step),
+            run.n_samples_seen - run.last_active,
+            self.dead_window,
+        )
+
     def record(self, validation: float | None = None) -> dict[str, Any]:
         """Close the window of the history."""
         with self._finite():
-            _core.survey_rows(self.update.components, False, self.n_jobs)
+            self.stepper.check_finite()
         return self.run.record(self.dead_window, validation)
 
     def validate(self, rows: TrainingRows, indices: NDArray[Any]) -> float:
         """Return the explained variance of rows that are not trained on."""
         X = rows.take(indices)
-        codes = self._encode(X, self.coder)
-        Xhat = _core.decode(codes, self.update.components, self.update.bias, self.n_jobs)
-        return explained_variance(X, Xhat)
-
-    def _learning_coder(self, progress: float | None) -> BlockPursuit:
-        coder = self.coder
-        rounds = self.update.rounds(coder.n_iterations, coder.atoms_per_iteration, progress)
-        return replace(coder, n_iterations=rounds)
-
-    def _dictionary(self) -> _core.Dictionary:
         with self._finite():
-            return _core.Dictionary(self.update.components)
+            return explained_variance(X, self.stepper.decode(self.stepper.encode(X)))
 
     @contextlib.contextmanager
     def _finite(self) -> Iterator[None]:
-        """Turn what is said of atoms that are not finite into what to do about it."""
+        """Turn what is said of values that are not finite into what to do about it."""
         try:
             yield
-        except ValueError as error:
+        except FloatingPointError as error:
             raise InputError(
                 f"learning_rate: the dictionary is no longer finite after {self.run.step} steps; "
                 "choose a smaller one"
             ) from error
 
-    @property
-    def growing(self) -> bool:
-        """Whether later steps will learn with more iterations than the next one."""
-        full = self._learning_coder(1.0).n_iterations
-        return self._learning_coder(self._progress).n_iterations < full
-
-    @property
-    def _progress(self) -> float | None:
-        return self.run.step / self.planned_steps if self.planned_steps else None
-
-    def _encode(self, X: NDArray[np.float32], coder: BlockPursuit) -> Codes:
-        use_gram = gram_pays(len(self.update.components), self.batch_size, coder.rounds)
-        return coder.encode(
-            self._dictionary(), X, self.update.bias, use_gram=use_gram, n_jobs=self.n_jobs
-        )
-
     def write(self, checkpoint: Checkpoint) -> None:
         """Write everything that the next step depends on."""
-        dictionary = {"components": self.update.components, "bias": self.update.bias}
-        checkpoint.write(self.run, dictionary, self.update.arrays())
+        checkpoint.write(self.run, self.stepper.fitted(), self.stepper.arrays())
 
 
 def train(
@@ -208,7 +163,8 @@ def _record(
         entry = trainer.record(value)
         if value is not None and tol is not None:
             improved = value > run.best + tol
-            run.stale = 0 if improved or trainer.growing else run.stale + 1
+            growing = trainer.stepper.grows(trainer.moment)
+            run.stale = 0 if improved or growing else run.stale + 1
             run.best = max(run.best, value)
     if verbose:
         logger.info("%s", "  ".join(_shown(name, v) for name, v in entry.items()))

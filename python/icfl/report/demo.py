@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline
 
 from icfl.datasets import load_cell_lines
 from icfl.io.files import check_free, new_folder
-from icfl.learning.learner import ICFL
+from icfl.learning.icfl import ICFL
 from icfl.persistence import save
 from icfl.report.applying import seen_by
 from icfl.report.baselines import encode_with, random_atoms
