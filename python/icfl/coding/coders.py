@@ -32,6 +32,7 @@ from icfl.exceptions import InputError
 __all__ = [
     "CODERS",
     "GRAM_BUDGET",
+    "Above",
     "BlockPursuit",
     "Coder",
     "Codes",
@@ -75,13 +76,15 @@ class Coder(Protocol):
 
 @dataclass(frozen=True)
 class TopK:
-    """The `n_nonzero` largest positive inner products."""
+    """The `n_nonzero` largest scores: positive ones, or by magnitude with their signs."""
 
     n_nonzero: int
+    selection: str = "positive"
     rounds = 1
 
     def __post_init__(self) -> None:
         check_count(self.n_nonzero, "n_nonzero")
+        check_choice(self.selection, "selection", _SELECTIONS)
 
     def encode(
         self,
@@ -94,7 +97,30 @@ class TopK:
     ) -> Codes:
         """Encode in one round; the Gram matrix is of no use."""
         n_nonzero = min(self.n_nonzero, dictionary.n_components)
-        return dictionary.encode_topk(X, bias, n_nonzero, n_jobs)
+        return dictionary.encode_topk(X, bias, n_nonzero, _selection(self.selection), n_jobs)
+
+
+@dataclass(frozen=True)
+class Above:
+    """All scores above a positive threshold."""
+
+    threshold: float
+    rounds = 1
+
+    def __post_init__(self) -> None:
+        check_number(self.threshold, "threshold", low=0.0)
+
+    def encode(
+        self,
+        dictionary: _core.Dictionary,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        *,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes:
+        """Encode in one round; the Gram matrix is of no use."""
+        return dictionary.encode_above(X, bias, float(self.threshold), n_jobs)
 
 
 @dataclass(frozen=True)
@@ -252,25 +278,29 @@ def input_error(error: ValueError, first_row: int) -> InputError:
     return InputError(message)
 
 
-_dictionaries: weakref.WeakKeyDictionary[object, tuple[object, _core.Dictionary]] = (
+_dictionaries: weakref.WeakKeyDictionary[object, tuple[object, object, _core.Dictionary]] = (
     weakref.WeakKeyDictionary()
 )
 _dictionaries_lock = threading.Lock()
 
 
-def cached_dictionary(owner: object, components: NDArray[np.float32]) -> _core.Dictionary:
+def cached_dictionary(
+    owner: object,
+    components: NDArray[np.float32],
+    offsets: NDArray[np.float32] | None = None,
+) -> _core.Dictionary:
     """Return the compiled dictionary (with its Gram matrix) that belongs to an estimator.
 
     It lives beside the estimator rather than in it: pickles, copies and comparisons of estimators
     do not see it, several threads share it, and it goes when the estimator goes or holds another
-    `components` array.
+    `components` or `offsets` array.
     """
     with _dictionaries_lock:
         known = _dictionaries.get(owner)
-        if known is not None and known[0] is components:
-            return known[1]
-        dictionary = _core.Dictionary(components)
-        _dictionaries[owner] = (components, dictionary)
+        if known is not None and known[0] is components and known[1] is offsets:
+            return known[2]
+        dictionary = _core.Dictionary(components, offsets)
+        _dictionaries[owner] = (components, offsets, dictionary)
         return dictionary
 
 

@@ -1,0 +1,139 @@
+"""What all sparse autoencoders share: parameters, where they start, and how they encode."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from icfl import _core
+from icfl._validation import check_count, check_n_jobs, check_number
+from icfl.autoencoders.compiled import CompiledStepper
+from icfl.autoencoders.recipe import Activation, Recipe, default_learning_rate
+from icfl.coding.coders import Coder, cached_dictionary
+from icfl.learning.initialisation import initial_dictionary
+from icfl.learning.learner import Learner
+from icfl.learning.minibatches import Survey, TrainingRows
+from icfl.learning.parameters import DEFAULT_BATCH_SIZE, DEFAULT_INIT, DEFAULT_MAX_ITER, size
+from icfl.learning.stepper import Arrays, Stepper
+
+__all__ = ["SparseAutoencoder"]
+
+
+class SparseAutoencoder(Learner):
+    """Base of the sparse autoencoders.
+
+    A subclass names its activation (`_activation`) and says how it encodes (`_coder`).
+    """
+
+    encoder_: NDArray[np.float32]
+    encoder_bias_: NDArray[np.float32]
+
+    def __init__(
+        self,
+        n_components: int | str = "auto",
+        *,
+        n_nonzero: int = 32,
+        aux_coefficient: float = 1 / 32,
+        learning_rate: float | None = None,
+        unit_norm_inputs: bool = True,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        max_iter: int | None = DEFAULT_MAX_ITER,
+        max_steps: int | None = None,
+        init: str | ArrayLike = DEFAULT_INIT,
+        sparse_output: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        backend: str = "auto",
+        device: str | None = None,
+        verbose: int = 0,
+        tol: float | None = None,
+        validation_fraction: float = 0.1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
+    ) -> None:
+        self.n_components = n_components
+        self.n_nonzero = n_nonzero
+        self.aux_coefficient = aux_coefficient
+        self.learning_rate = learning_rate
+        self.unit_norm_inputs = unit_norm_inputs
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_steps = max_steps
+        self.init = init
+        self.sparse_output = sparse_output
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.backend = backend
+        self.device = device
+        self.verbose = verbose
+        self.tol = tol
+        self.validation_fraction = validation_fraction
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
+
+    _activation: ClassVar[Activation]
+    """How pre-activations become codes in training."""
+
+    @abstractmethod
+    def _coder_of(self, fitted: Arrays) -> Coder:
+        """Return the coder that goes with fitted arrays."""
+
+    def _coder(self) -> Coder:
+        return self._coder_of(self._fitted_arrays())
+
+    def _widths(self, n_components: int) -> tuple[int, ...]:
+        return (n_components,)
+
+    def _recipe(self, n_components: int, n_features: int) -> Recipe:
+        rate = self.learning_rate
+        return Recipe(
+            self._activation,
+            min(self.n_nonzero, n_components),
+            self._widths(n_components),
+            default_learning_rate(n_components) if rate is None else float(rate),
+            float(self.aux_coefficient),
+            max(1, n_features // 2),
+        )
+
+    def _check_own(self) -> None:
+        check_count(self.n_nonzero, "n_nonzero")
+        check_number(self.aux_coefficient, "aux_coefficient", low=0.0)
+        if self.learning_rate is not None:
+            check_number(self.learning_rate, "learning_rate", low=0.0, closed=False)
+
+    def _shapes(self, n_components: int, n_features: int) -> dict[str, tuple[int, ...]]:
+        shapes = super()._shapes(n_components, n_features)
+        return shapes | {"encoder": (n_components, n_features), "encoder_bias": (n_components,)}
+
+    def _scale_for(self, survey: Survey) -> float:
+        plain = self._unit_norm() or survey.mean_norm == 0
+        return 1.0 if plain else 1.0 / survey.mean_norm
+
+    def _first_arrays(self, survey: Survey, rows: TrainingRows, rng: np.random.Generator) -> Arrays:
+        components, bias = initial_dictionary(
+            self.init,
+            size(self, len(survey.mean)),
+            survey.mean,
+            len(rows),
+            rows.take,
+            unit_norm=True,
+            rng=rng,
+        )
+        zeros = np.zeros(len(components), dtype=np.float32)
+        return {
+            "components": components,
+            "bias": bias,
+            "encoder": components.copy(),
+            "encoder_bias": zeros,
+        }
+
+    def _start(self, fitted: Arrays) -> Stepper:
+        recipe = self._recipe(*fitted["components"].shape)
+        return CompiledStepper(recipe, fitted, self._coder_of, check_n_jobs(self.n_jobs))
+
+    def _compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:
+        return cached_dictionary(self, self.encoder_, self.encoder_bias_)

@@ -1,0 +1,108 @@
+"""Training on the CPU: the compiled code does a whole step, and only the k latents of a row take part.
+
+No array of shape (n, M) or (n · k, d) is made, sums run in a fixed order, and a step that is cut
+short has changed nothing: it is formed beside the state and then put in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icfl import _core
+from icfl.autoencoders.recipe import LARGEST_GRADIENT, Recipe
+from icfl.coding.coders import Coder, Codes
+from icfl.learning.stepper import Arrays, Moment, Outcome, raising_floating_point_error
+
+__all__ = ["CompiledStepper"]
+
+
+class CompiledStepper:
+    """An autoencoder that learns on the CPU; its face is `icfl.learning.stepper.Stepper`.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        How it is trained.
+    fitted : dict of str to ndarray
+        Where it starts: "components", "bias", "encoder", "encoder_bias" and, where the activation
+        has one, "threshold".
+    coder : callable
+        Gives the coder that goes with fitted arrays.
+    n_jobs : int or None
+        Threads.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        fitted: Arrays,
+        coder: Callable[[Arrays], Coder],
+        n_jobs: int | None,
+    ) -> None:
+        self.recipe = recipe
+        self._coder = coder
+        self._n_jobs = n_jobs
+        self._fitted: Arrays | None = fitted
+        self._core = _core.Autoencoder(
+            fitted["encoder"],
+            fitted["encoder_bias"],
+            fitted["components"],
+            fitted["bias"],
+            fitted.get("threshold"),
+            recipe.activation,
+            recipe.n_nonzero,
+            list(recipe.widths),
+            recipe.k_aux,
+            recipe.aux_coefficient,
+            LARGEST_GRADIENT,
+        )
+
+    def advance(self, X: NDArray[np.float32], moment: Moment) -> Outcome:
+        """Encode a mini-batch, form gradients, and move everything one step of Adam."""
+        recipe = self.recipe
+        with raising_floating_point_error():
+            codes, sums = self._core.advance(
+                X, recipe.rate(moment), recipe.dead(moment), self._n_jobs
+            )
+        return Outcome.of_codes(codes, sums)
+
+    def commit(self) -> None:
+        """Put the moved arrays in place."""
+        self._core.commit()
+        self._fitted = None
+
+    def fitted(self) -> Arrays:
+        """Return copies of the arrays as of the last `commit`."""
+        if self._fitted is None:
+            self._fitted = self._core.fitted()
+        return self._fitted
+
+    def encode(self, X: NDArray[np.float32]) -> Codes:
+        """Encode as the fitted estimator would."""
+        fitted = self.fitted()
+        dictionary = _core.Dictionary(fitted["encoder"], fitted["encoder_bias"])
+        coder = self._coder(fitted)
+        return coder.encode(dictionary, X, fitted["bias"], use_gram=False, n_jobs=self._n_jobs)
+
+    def decode(self, codes: Codes) -> NDArray[np.float32]:
+        """Return what codes stand for."""
+        fitted = self.fitted()
+        return _core.decode(codes, fitted["components"], fitted["bias"], self._n_jobs)
+
+    def check_finite(self) -> None:
+        """Nothing to do: a step whose gradients are not finite has failed by itself."""
+
+    def grows(self, moment: Moment) -> bool:
+        """Codes have as many non-zeros at the beginning as at the end."""
+        return False
+
+    def arrays(self) -> Arrays:
+        """Return Adam's moments and the step count."""
+        return dict(self._core.arrays())
+
+    def set_arrays(self, arrays: Arrays) -> None:
+        """Take back what `arrays` returned."""
+        self._core.set_arrays(arrays)

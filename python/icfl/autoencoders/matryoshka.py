@@ -1,0 +1,82 @@
+"""The sparse autoencoder with nested dictionaries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from icfl._validation import check_count
+from icfl.autoencoders.batch_topk import BatchTopKSAE
+from icfl.exceptions import InputError
+from icfl.learning.parameters import DEFAULT_BATCH_SIZE, DEFAULT_INIT, DEFAULT_MAX_ITER
+
+__all__ = ["MatryoshkaSAE"]
+
+HALVINGS = 4
+"""Nested dictionaries beside the whole, each half of the next, where no widths are given."""
+
+
+class MatryoshkaSAE(BatchTopKSAE):
+    """Sparse autoencoder whose first latents are a dictionary of their own."""
+
+    def __init__(
+        self,
+        n_components: int | str = "auto",
+        *,
+        n_nonzero: int = 32,
+        widths: Sequence[int] | None = None,
+        aux_coefficient: float = 1 / 32,
+        learning_rate: float | None = None,
+        unit_norm_inputs: bool = True,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        max_iter: int | None = DEFAULT_MAX_ITER,
+        max_steps: int | None = None,
+        init: str | ArrayLike = DEFAULT_INIT,
+        sparse_output: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        backend: str = "auto",
+        device: str | None = None,
+        verbose: int = 0,
+        tol: float | None = None,
+        validation_fraction: float = 0.1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
+    ) -> None:
+        super().__init__(
+            n_components,
+            n_nonzero=n_nonzero,
+            aux_coefficient=aux_coefficient,
+            learning_rate=learning_rate,
+            unit_norm_inputs=unit_norm_inputs,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            max_steps=max_steps,
+            init=init,
+            sparse_output=sparse_output,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            backend=backend,
+            device=device,
+            verbose=verbose,
+            tol=tol,
+            validation_fraction=validation_fraction,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
+        )
+        self.widths = widths
+
+    def _widths(self, n_components: int) -> tuple[int, ...]:
+        if self.widths is None:
+            nested = [n_components >> halvings for halvings in range(HALVINGS, -1, -1)]
+            return tuple(sorted({width for width in nested if width > 0}))
+        widths = tuple(check_count(width, "widths") for width in self.widths)
+        increasing = all(a < b for a, b in zip(widths, widths[1:], strict=False))
+        if not widths or not increasing or widths[-1] > n_components:
+            raise InputError(
+                f"widths must increase up to n_components = {n_components}, got {self.widths!r}"
+            )
+        return widths if widths[-1] == n_components else (*widths, n_components)

@@ -1,0 +1,90 @@
+"""How a sparse autoencoder is trained, as one value that every backend follows.
+
+x̂ = z D + b with z = activation((x − b) Wᵀ + c): encoder W (M, d) and its bias c (M,), decoder D (M, d),
+whose rows have unit norm, and b (d,). The loss of a mini-batch is
+
+    Σ‖x − x̂‖² / Σ‖x − x̄‖²  +  aux_coefficient · Σ‖e − ê‖² / Σ‖e‖²
+
+where e = x − x̂ is what is left, held fixed, and ê = z' D what the `k_aux` best of the dead latents make
+of it: a second chance for those that never fire (AuxK: Gao et al., arXiv:2406.04093). The bias is not
+added to ê. With nested widths the first term is the mean over the prefixes of the dictionary
+(Matryoshka: Bussmann et al., arXiv:2503.17547).
+
+Adam moves everything: the gradient of the decoder without its part along the rows, all gradients
+together scaled to a norm of 1 at most, then rows of D scaled to unit norm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icfl.learning.stepper import Moment
+
+__all__ = ["Activation", "Recipe", "default_learning_rate"]
+
+Activation = Literal["topk", "abs_topk", "batch_topk", "jump_relu", "matching_pursuit"]
+
+WARM_UP = 0.05
+"""Share of the planned steps over which the learning rate rises from zero."""
+WARM_UP_STEPS = 100
+"""Steps of warm-up at most, and where nothing is planned."""
+DECAY = 0.2
+"""Share of the planned steps, the last ones, over which it falls to zero."""
+LARGEST_GRADIENT = 1.0
+
+
+def default_learning_rate(n_components: int) -> float:
+    """Return 2e-4 / √(M / 2¹⁴), the scaling law of Gao et al."""
+    return 2e-4 / math.sqrt(n_components / 2**14)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of a training run, resolved for its data.
+
+    Attributes
+    ----------
+    activation : str
+        What makes a code of the M pre-activations (x − b) Wᵀ + c: the `n_nonzero` largest positive
+        ones ("topk"); the largest by magnitude, signs kept ("abs_topk"); of a mini-batch of n rows
+        the n · `n_nonzero` largest positive ones ("batch_topk"); all above a learnt threshold each
+        ("jump_relu"). "matching_pursuit" has no encoder: its codes are those of
+        `icfl.encode_mp` with D, and gradients go through the pursuit.
+    n_nonzero : int
+        Non-zeros of a code.
+    widths : tuple of int
+        Increasing sizes of the nested dictionaries, the last one M; (M,) where they are not nested.
+    learning_rate : float
+        Largest step size of Adam.
+    aux_coefficient : float
+        Weight of the auxiliary loss; 0 leaves it out.
+    k_aux : int
+        Dead latents that model what is left of a row.
+    """
+
+    activation: Activation
+    n_nonzero: int
+    widths: tuple[int, ...]
+    learning_rate: float
+    aux_coefficient: float
+    k_aux: int
+
+    def rate(self, moment: Moment) -> float:
+        """Return the step size: warm-up, then constant, at last falling to zero."""
+        steps = moment.step + 1
+        if moment.planned is None:
+            return self.learning_rate * min(1.0, steps / WARM_UP_STEPS)
+        warm_up = max(1.0, min(WARM_UP_STEPS, WARM_UP * moment.planned))
+        left = (moment.planned - moment.step) / max(1.0, DECAY * moment.planned)
+        return self.learning_rate * max(0.0, min(1.0, steps / warm_up, left))
+
+    def dead(self, moment: Moment) -> NDArray[np.int64]:
+        """Return the latents that have not fired for as long as `moment` says."""
+        if self.aux_coefficient == 0:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(moment.silent_for >= moment.window)
