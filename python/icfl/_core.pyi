@@ -61,13 +61,27 @@ def reconstruction_sums(
 
 @final
 class Dictionary:
-    def __new__(cls, components: NDArray[np.float32]) -> Self: ...
+    def __new__(
+        cls, components: NDArray[np.float32], offsets: NDArray[np.float32] | None = None
+    ) -> Self: ...
     @property
     def n_components(self) -> int: ...
     @property
     def n_features(self) -> int: ...
     def encode_topk(
-        self, X: _Floats, bias: NDArray[np.float32] | None, n_nonzero: int, n_jobs: int | None
+        self,
+        X: _Floats,
+        bias: NDArray[np.float32] | None,
+        n_nonzero: int,
+        selection: _Selection,
+        n_jobs: int | None,
+    ) -> _Codes: ...
+    def encode_above(
+        self,
+        X: _Floats,
+        bias: NDArray[np.float32] | None,
+        threshold: float,
+        n_jobs: int | None,
     ) -> _Codes: ...
     def encode_icfl(
         self,

@@ -23,6 +23,7 @@ pub struct Dictionary {
     n_features: usize,
     squared_norms: Vec<f32>,
     largest_norm: f32,
+    offsets: Option<Vec<f32>>,
     simd: Simd,
     /// Rows of all calls so far, counting no more than [`FEW_ROWS`] of each.
     rows_seen: AtomicUsize,
@@ -92,11 +93,40 @@ impl Dictionary {
             n_features,
             squared_norms,
             largest_norm,
+            offsets: None,
             simd,
             rows_seen: AtomicUsize::new(0),
             fixed: Kept::default(),
             gram: Kept::default(),
         })
+    }
+
+    /// The same, where each atom adds a value of its own to its scores: the bias of an encoder.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless there is one finite value an atom.
+    pub fn with_offsets(mut self, offsets: Vec<f32>) -> Result<Dictionary> {
+        if offsets.len() != self.n_components() || !offsets.iter().all(|offset| offset.is_finite()) {
+            return Err(Error::Argument("offsets must be one finite value for each atom".into()));
+        }
+        self.offsets = Some(offsets);
+        Ok(self)
+    }
+
+    /// What each atom adds to its scores.
+    pub fn offsets(&self) -> Option<&[f32]> {
+        self.offsets.as_deref()
+    }
+
+    /// Pursuits subtract atoms from rows, which offsets have no part in.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there are offsets.
+    pub(crate) fn refuse_offsets(&self) -> Result<()> {
+        match self.offsets {
+            Some(_) => Err(Error::Argument("a dictionary with offsets has no pursuit".into())),
+            None => Ok(()),
+        }
     }
 
     /// Number of atoms.
@@ -151,6 +181,7 @@ impl Dictionary {
     /// # Errors
     /// Cancellation.
     pub(crate) fn gram(&self, team: &Team<'_>) -> Result<Arc<Gram>> {
+        self.refuse_offsets()?;
         self.gram.get(|| {
             let product = self.product(usize::MAX, team)?;
             Gram::new(&self.atoms, self.n_features, &product, self.simd, team)

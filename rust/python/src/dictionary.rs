@@ -45,9 +45,22 @@ impl PyDictionary {
 #[allow(clippy::too_many_arguments)] // Python's signature
 impl PyDictionary {
     #[new]
-    fn new(py: Python<'_>, components: PyReadonlyArray2<'_, f32>) -> PyResult<PyDictionary> {
+    #[pyo3(signature = (components, offsets=None))]
+    fn new(
+        py: Python<'_>,
+        components: PyReadonlyArray2<'_, f32>,
+        offsets: Option<PyReadonlyArray1<'_, f32>>,
+    ) -> PyResult<PyDictionary> {
         let ((atoms, d), simd) = (matrix(&components, "components")?, simd()?);
-        run(py, None, |team| Dictionary::copied(atoms, d, simd, team)).map(PyDictionary)
+        let offsets = vector(&offsets)?.map(<[f32]>::to_vec);
+        run(py, None, |team| {
+            let dictionary = Dictionary::copied(atoms, d, simd, team)?;
+            match offsets {
+                Some(offsets) => dictionary.with_offsets(offsets),
+                None => Ok(dictionary),
+            }
+        })
+        .map(PyDictionary)
     }
 
     #[getter]
@@ -60,17 +73,34 @@ impl PyDictionary {
         self.0.n_features()
     }
 
-    /// The n_nonzero largest positive inner products of each row.
-    #[pyo3(signature = (X, bias, n_nonzero, n_jobs))]
+    /// The n_nonzero largest scores of each row: positive ones, or by magnitude.
+    #[pyo3(signature = (X, bias, n_nonzero, selection, n_jobs))]
     fn encode_topk<'py>(
         &self,
         py: Python<'py>,
         X: Inputs<'py>,
         bias: Option<PyReadonlyArray1<'py, f32>>,
         n_nonzero: usize,
+        selection: &str,
         n_jobs: Option<usize>,
     ) -> PyResult<NewCodeArrays<'py>> {
-        self.encode(py, &X, &bias, n_jobs, |inputs, team| encode::encode_topk(inputs, n_nonzero, team))
+        let selection = self::selection(selection)?;
+        self.encode(py, &X, &bias, n_jobs, |inputs, team| {
+            encode::encode_topk(inputs, n_nonzero, selection, team)
+        })
+    }
+
+    /// All scores above a threshold of zero or more.
+    #[pyo3(signature = (X, bias, threshold, n_jobs))]
+    fn encode_above<'py>(
+        &self,
+        py: Python<'py>,
+        X: Inputs<'py>,
+        bias: Option<PyReadonlyArray1<'py, f32>>,
+        threshold: f32,
+        n_jobs: Option<usize>,
+    ) -> PyResult<NewCodeArrays<'py>> {
+        self.encode(py, &X, &bias, n_jobs, |inputs, team| encode::encode_above(inputs, threshold, team))
     }
 
     /// Stage-wise block matching pursuit.

@@ -33,7 +33,7 @@ fn gram(s: Setting) -> Work {
 }
 
 fn topk(s: Setting) -> Work {
-    encoder(s, false, |inputs| encode_topk(inputs, NON_ZEROS, &alone()))
+    encoder(s, false, |inputs| encode_topk(inputs, NON_ZEROS, Selection::Positive, &alone()))
 }
 
 fn icfl(

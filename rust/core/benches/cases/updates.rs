@@ -4,7 +4,7 @@ use super::data::{alone, dictionary, samples};
 use super::{Case, Setting, Work, work};
 use icfl_core::codes::Codes;
 use icfl_core::dictionary::Dictionary;
-use icfl_core::encode::{Inputs, encode_topk};
+use icfl_core::encode::{Inputs, Selection, encode_topk};
 use icfl_core::rows::Rows;
 use icfl_core::update::{Adam, Batch, Online, coherent_pairs, redundant_atoms};
 use ndarray::ArrayView2;
@@ -35,7 +35,8 @@ impl Coded {
         let x = samples(s, dictionary.atoms());
         let rows = Rows::F32(ArrayView2::from_shape((s.n, s.d), &x).expect("n samples of d features"));
         let inputs = Inputs::new(rows, None, &dictionary).expect("widths agree");
-        let codes = encode_topk(&inputs, NON_ZEROS, &alone()).expect("values are finite");
+        let codes =
+            encode_topk(&inputs, NON_ZEROS, Selection::Positive, &alone()).expect("values are finite");
         Coded { dictionary, x, codes, bias: vec![0.0; s.d] }
     }
 

@@ -47,6 +47,7 @@ pub struct Icfl {
 /// # Errors
 /// [`crate::Error::NotFinite`], or cancellation.
 pub fn encode_icfl(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Result<Codes> {
+    inputs.dictionary.refuse_offsets()?;
     if options.use_gram && !inputs.rows.is_empty() {
         with_gram(inputs, options, team)
     } else {
@@ -136,7 +137,7 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Icfl, team: &Team<'_>) -> Resul
             let lists = search.run(&residuals, dictionary, &product, &wanted, |_| &[], team)?;
             let mut moved = false;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
-                lists[r].best(floors[r], &mut round.top);
+                lists[r].best(options.selection, floors[r], &mut round.top);
                 moved |= !round.top.indices().is_empty();
                 round.step(residual, dictionary);
                 parts[r].extend(round.top.indices().iter().copied().zip(round.steps.iter().copied()));

@@ -14,7 +14,7 @@ mod topk;
 
 pub use icfl::{Icfl, encode_icfl};
 pub use omp::{Omp, encode_omp};
-pub use topk::encode_topk;
+pub use topk::{encode_above, encode_topk};
 
 use crate::aligned::Aligned;
 use crate::codes::Codes;

@@ -33,6 +33,7 @@ pub struct Omp {
 /// # Errors
 /// [`crate::Error::NotFinite`], or cancellation.
 pub fn encode_omp(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Codes> {
+    inputs.dictionary.refuse_offsets()?;
     let bound = inputs.dictionary.n_components().min(inputs.dictionary.n_features());
     let options = Omp { n_nonzero: options.n_nonzero.min(bound), ..*options };
     if options.use_gram && !inputs.rows.is_empty() {
@@ -124,7 +125,7 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
             let chosen = |r: usize| fits[r].atoms.as_slice();
             let lists = search.run(&residuals, dictionary, &product, &wanted, chosen, team)?;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
-                lists[r].best(floors[r], top);
+                lists[r].best(options.selection, floors[r], top);
                 open[r] =
                     open[r] && step_residual(&tile[r * d..][..d], residual, top, dictionary, &mut fits[r]);
             }

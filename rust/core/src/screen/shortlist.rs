@@ -51,7 +51,7 @@ pub(crate) struct Shortlist {
     atoms: Vec<u32>,
     /// Approximate scores.
     approximate: Vec<f32>,
-    /// Exact ones, NaN where there is none.
+    /// Exact ones with their signs, NaN where there is none.
     exact: Vec<f32>,
     limit: f32,
     bound: f32,
@@ -126,24 +126,25 @@ impl Shortlist {
     }
 
     /// The k-th best exact score, or the floor when there are fewer above it.
-    fn kth_exact(&self, most: usize, floor: f32, work: &mut Vec<f32>) -> f32 {
+    fn kth_exact(&self, wanted: &Wanted<'_>, floor: f32, work: &mut Vec<f32>) -> f32 {
         work.clear();
-        work.extend(self.exact.iter().filter(|&&score| score > floor));
-        match work.len().checked_sub(most) {
-            Some(below) if most > 0 => *work.select_nth_unstable_by(below, f32::total_cmp).1,
+        work.extend(self.scored(wanted.selection, floor).map(|(_, score)| wanted.selection.rank(score)));
+        match work.len().checked_sub(wanted.most) {
+            Some(below) if wanted.most > 0 => *work.select_nth_unstable_by(below, f32::total_cmp).1,
             _ => floor,
         }
     }
 
-    /// Fills `top` with the best atoms above `floor`.
-    pub(crate) fn best(&self, floor: f32, top: &mut Top) {
+    /// Fills `top` with the best atoms that rank above `floor`.
+    pub(crate) fn best(&self, selection: Selection, floor: f32, top: &mut Top) {
         top.clear(floor);
-        self.scored(floor).for_each(|(atom, score)| top.offer(score, atom));
+        self.scored(selection, floor).for_each(|(atom, score)| top.offer(selection.rank(score), atom));
     }
 
-    /// (atom, exact score) by ascending atom: the k best above `floor` are among them.
-    pub(crate) fn scored(&self, floor: f32) -> impl Iterator<Item = (u32, f32)> + '_ {
-        self.atoms.iter().copied().zip(self.exact.iter().copied()).filter(move |&(_, score)| score > floor)
+    /// (atom, exact score) by ascending atom: the k best that rank above `floor` are among them.
+    pub(crate) fn scored(&self, selection: Selection, floor: f32) -> impl Iterator<Item = (u32, f32)> + '_ {
+        let scores = self.atoms.iter().copied().zip(self.exact.iter().copied());
+        scores.filter(move |&(_, score)| selection.rank(score) > floor)
     }
 }
 
@@ -203,7 +204,9 @@ impl Search {
         for margin in [LIKELY_MARGIN, SAFE_MARGIN] {
             self.lists.resize(height.max(self.lists.len()), Shortlist::default());
             for (r, (list, &floor)) in self.lists[..height].iter_mut().zip(wanted.floors).enumerate() {
-                list.start(floor, product.bound(d, &self.rows, r).total(), margin, wanted.most);
+                let bound = product.bound(d, &self.rows, r);
+                let offsets = offset_error(dictionary, bound.norm);
+                list.start(floor, bound.total() + offsets, margin, wanted.most);
             }
             self.collect(tile, dictionary, product, wanted, &exclude, team)?;
             if self.decide(tile, dictionary, wanted) {
@@ -235,6 +238,9 @@ impl Search {
             }
             for (r, row) in self.scores.chunks_mut(stride).enumerate() {
                 let row = &mut row[..width];
+                if let Some(offsets) = dictionary.offsets() {
+                    dictionary.simd().axpy(1.0, &offsets[first..first + width], row);
+                }
                 hide(row, first, exclude(r));
                 self.lists[r].collect(dictionary.simd(), wanted, row, first);
             }
@@ -250,18 +256,18 @@ impl Search {
             let from = list.likely(dictionary.simd(), wanted.most);
             list.want(r, from, &mut self.wants);
         }
-        self.wants.answer(tile, dictionary, wanted.selection, &mut self.lists);
+        self.wants.answer(tile, dictionary, &mut self.lists);
         let mut settled = true;
         self.wants.clear();
         for (r, (list, &floor)) in self.lists[..height].iter_mut().zip(wanted.floors).enumerate() {
-            let from = list.kth_exact(wanted.most, floor, &mut self.work) - list.bound;
+            let from = list.kth_exact(wanted, floor, &mut self.work) - list.bound;
             // Not `<=`: a row beyond the range of float32 has NaN here, and nothing to lose.
             let lost = list.limit > from;
             settled &= !lost;
             list.want(r, from, &mut self.wants);
         }
         if settled {
-            self.wants.answer(tile, dictionary, wanted.selection, &mut self.lists);
+            self.wants.answer(tile, dictionary, &mut self.lists);
         }
         settled
     }
@@ -283,13 +289,7 @@ impl Wants {
     }
 
     /// Computes the scores.
-    fn answer(
-        &mut self,
-        tile: &[f32],
-        dictionary: &Dictionary,
-        selection: Selection,
-        lists: &mut [Shortlist],
-    ) {
+    fn answer(&mut self, tile: &[f32], dictionary: &Dictionary, lists: &mut [Shortlist]) {
         let (d, simd) = (dictionary.n_features(), dictionary.simd());
         let by_atom = tile.len() / d >= FEW_ROWS;
         if by_atom {
@@ -297,8 +297,9 @@ impl Wants {
         }
         for &(row, place) in if by_atom { &self.sorted } else { &self.asked } {
             let (list, x) = (&mut lists[row as usize], &tile[row as usize * d..][..d]);
-            let atom = dictionary.atom(list.atoms[place as usize] as usize);
-            list.exact[place as usize] = selection.rank(simd.dot(atom, x));
+            let atom = list.atoms[place as usize] as usize;
+            let offset = dictionary.offsets().map_or(0.0, |offsets| offsets[atom]);
+            list.exact[place as usize] = simd.dot(dictionary.atom(atom), x) + offset;
         }
     }
 
@@ -320,6 +321,13 @@ impl Wants {
             *start += 1;
         }
     }
+}
+
+/// How far adding offsets to the scores of a row of norm `norm` can move approximate ones from exact ones: one
+/// rounding of each sum.
+fn offset_error(dictionary: &Dictionary, norm: f32) -> f32 {
+    let Some(offsets) = dictionary.offsets() else { return 0.0 };
+    2.0 * f32::EPSILON * (norm * dictionary.largest_norm() + dictionary.simd().largest(offsets))
 }
 
 /// Takes given atoms out of a row of scores that starts at atom `first`: nothing compares with NaN.

@@ -32,6 +32,7 @@ pub fn redundant_atoms(
     limit: f32,
     team: &Team<'_>,
 ) -> Result<Vec<Redundant>> {
+    dictionary.refuse_offsets()?;
     let (d, m) = (dictionary.n_features(), dictionary.n_components());
     let product = dictionary.product(m, team)?;
     let floors = [0.0; TILE_ROWS];
@@ -49,7 +50,7 @@ pub fn redundant_atoms(
             let lists = search.run(&residuals, dictionary, &product, &wanted, |r| &hidden[r], team)?;
             for (r, residual) in residuals.chunks_mut(d).enumerate() {
                 let open = left(residual, r, first, dictionary) > 1.0 - limit * limit;
-                lists[r].best(0.0, top);
+                lists[r].best(Selection::Positive, 0.0, top);
                 if open && step_residual(&atoms[r * d..][..d], residual, top, dictionary, &mut fits[r]) {
                     hidden[r].extend(fits[r].atoms.last());
                 }

@@ -2,7 +2,7 @@
 
 use icfl_core::Result;
 use icfl_core::codes::Codes;
-use icfl_core::encode::{Icfl, Inputs, Omp, encode_icfl, encode_omp, encode_topk};
+use icfl_core::encode::{Icfl, Inputs, Omp, Selection, encode_icfl, encode_omp, encode_topk};
 use icfl_core::team::Team;
 
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub(crate) enum Encoder {
 impl Encoder {
     pub(crate) fn encode(self, inputs: &Inputs<'_>, team: &Team<'_>) -> Result<Codes> {
         match self {
-            Encoder::TopK(k) => encode_topk(inputs, k, team),
+            Encoder::TopK(k) => encode_topk(inputs, k, Selection::Positive, team),
             Encoder::Icfl(options) => encode_icfl(inputs, &options, team),
             Encoder::Omp(options) => encode_omp(inputs, &options, team),
         }

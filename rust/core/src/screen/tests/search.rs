@@ -52,7 +52,7 @@ impl Question {
         let lists = search.run(&self.rows, dictionary, product, &wanted, excluded, &team()).unwrap();
         let mut top = Top::new(self.most);
         let best = |(r, &floor): (usize, &f32)| {
-            lists[r].best(floor, &mut top);
+            lists[r].best(self.selection, floor, &mut top);
             let scores = top.scores().iter().map(|score| score.to_bits());
             top.indices().iter().copied().zip(scores).collect()
         };
