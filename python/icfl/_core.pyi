@@ -1,12 +1,13 @@
 """The compiled module: kernels, encoders and dictionary updates on NumPy arrays."""
 
-from typing import Literal, Self, TypeAlias, final
+from typing import Any, Literal, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "AdamUpdate",
+    "Autoencoder",
     "Dictionary",
     "MomentSums",
     "OnlineUpdate",
@@ -122,6 +123,28 @@ class AdamUpdate:
         n_jobs: int | None,
     ) -> tuple[AdamUpdate, _Moved, _ReconstructionSums]: ...
     def reset(self, atoms: NDArray[np.int64]) -> None: ...
+    def arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]: ...
+    def set_arrays(self, arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]]) -> None: ...
+
+@final
+class Autoencoder:
+    def __new__(
+        cls,
+        n_components: int,
+        n_features: int,
+        activation: str,
+        n_nonzero: int,
+        widths: list[int],
+        k_aux: int,
+        aux_coefficient: float,
+        largest_gradient: float,
+    ) -> Self: ...
+    def advance(
+        self, X: NDArray[np.float32], rate: float, dead: NDArray[np.int64], n_jobs: int | None
+    ) -> tuple[_Codes, _ReconstructionSums]: ...
+    def commit(self) -> None: ...
+    def parameters(self) -> dict[str, Any]: ...
+    def set_parameters(self, arrays: dict[str, Any]) -> None: ...
     def arrays(self) -> dict[str, NDArray[np.float32] | NDArray[np.float64]]: ...
     def set_arrays(self, arrays: dict[str, NDArray[np.float32] | NDArray[np.float64]]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Training on the CPU: the compiled code does a whole step, and only the k latents of a row take part.
+"""Training on the CPU: the compiled code does a whole step, with work for k latents a row only.
 
 No array of shape (n, M) or (n · k, d) is made, sums run in a fixed order, and a step that is cut
 short has changed nothing: it is formed beside the state and then put in its place.
@@ -45,13 +45,10 @@ class CompiledStepper:
         self.recipe = recipe
         self._coder = coder
         self._n_jobs = n_jobs
+        self._names = tuple(fitted)
         self._fitted: Arrays | None = fitted
         self._core = _core.Autoencoder(
-            fitted["encoder"],
-            fitted["encoder_bias"],
-            fitted["components"],
-            fitted["bias"],
-            fitted.get("threshold"),
+            *fitted["components"].shape,
             recipe.activation,
             recipe.n_nonzero,
             list(recipe.widths),
@@ -59,6 +56,7 @@ class CompiledStepper:
             recipe.aux_coefficient,
             LARGEST_GRADIENT,
         )
+        self._core.set_parameters(fitted)
 
     def advance(self, X: NDArray[np.float32], moment: Moment) -> Outcome:
         """Encode a mini-batch, form gradients, and move everything one step of Adam."""
@@ -77,7 +75,10 @@ class CompiledStepper:
     def fitted(self) -> Arrays:
         """Return copies of the arrays as of the last `commit`."""
         if self._fitted is None:
-            self._fitted = self._core.fitted()
+            parameters = self._core.parameters()
+            self._fitted = {
+                name: np.asarray(parameters[name], dtype=np.float32) for name in self._names
+            }
         return self._fitted
 
     def encode(self, X: NDArray[np.float32]) -> Codes:

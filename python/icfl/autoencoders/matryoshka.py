@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -74,7 +75,7 @@ class MatryoshkaSAE(BatchTopKSAE):
             nested = [n_components >> halvings for halvings in range(HALVINGS, -1, -1)]
             return tuple(sorted({width for width in nested if width > 0}))
         widths = tuple(check_count(width, "widths") for width in self.widths)
-        increasing = all(a < b for a, b in zip(widths, widths[1:], strict=False))
+        increasing = all(a < b for a, b in itertools.pairwise(widths))
         if not widths or not increasing or widths[-1] > n_components:
             raise InputError(
                 f"widths must increase up to n_components = {n_components}, got {self.widths!r}"

@@ -1,14 +1,15 @@
 """How a sparse autoencoder is trained, as one value that every backend follows.
 
-x̂ = z D + b with z = activation((x − b) Wᵀ + c): encoder W (M, d) and its bias c (M,), decoder D (M, d),
-whose rows have unit norm, and b (d,). The loss of a mini-batch is
+x̂ = z D + b with z = activation((x − b) Wᵀ + c): encoder W (M, d) with its bias c (M,), decoder D
+(M, d), whose rows have unit norm, and b (d,). The loss of a mini-batch is
 
-    Σ‖x − x̂‖² / Σ‖x − x̄‖²  +  aux_coefficient · Σ‖e − ê‖² / Σ‖e‖²
+    Σ‖x − x̂‖² / V  +  aux_coefficient · Σ‖e − ê‖² / Σ‖e‖²
 
-where e = x − x̂ is what is left, held fixed, and ê = z' D what the `k_aux` best of the dead latents make
-of it: a second chance for those that never fire (AuxK: Gao et al., arXiv:2406.04093). The bias is not
-added to ê. With nested widths the first term is the mean over the prefixes of the dictionary
-(Matryoshka: Bussmann et al., arXiv:2503.17547).
+with V = Σ‖x − x̄‖², or the number of rows where that is zero. Here e = x − x̂ is what is left, held
+fixed, and ê = z' D what the `k_aux` best of the dead latents make of it: a second chance for those
+that never fire (AuxK: Gao et al., arXiv:2406.04093). The bias is not added to ê. With nested widths
+the first term is the mean over the prefixes of the dictionary (Matryoshka: Bussmann et al.,
+arXiv:2503.17547).
 
 Adam moves everything: the gradient of the decoder without its part along the rows, all gradients
 together scaled to a norm of 1 at most, then rows of D scaled to unit norm.

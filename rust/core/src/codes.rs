@@ -118,6 +118,25 @@ impl<'a> CodesView<'a> {
         (&self.indices[range.clone()], &self.values[range])
     }
 
+    /// Where the codes of a sample start among all that are stored.
+    pub(crate) fn start(&self, i: usize) -> usize {
+        self.starts[i] as usize
+    }
+
+    /// Stored codes of all samples.
+    pub(crate) fn n_stored(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Other values in the same places.
+    pub(crate) fn with_values<'b>(&self, values: &'b [f32]) -> CodesView<'b>
+    where
+        'a: 'b,
+    {
+        assert_eq!(values.len(), self.values.len());
+        CodesView { values, ..*self }
+    }
+
     /// The same codes by atom.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ const COPY: usize = 128;
 /// Unchanging atoms, shape (n_components, n_features), with what encoders derive from them.
 #[derive(Debug)]
 pub struct Dictionary {
-    atoms: Aligned<f32>,
+    atoms: Arc<Aligned<f32>>,
     n_features: usize,
     squared_norms: Vec<f32>,
     largest_norm: f32,
@@ -41,7 +41,7 @@ impl Dictionary {
         let squared_norms = atoms.chunks(n_features).map(|atom| simd.dot(atom, atom)).collect();
         let mut copy = Aligned::zeros(atoms.len());
         copy.copy_from_slice(&atoms);
-        Dictionary::with_norms(copy, n_features, squared_norms, simd)
+        Dictionary::with_norms(Arc::new(copy), n_features, squared_norms, simd)
     }
 
     /// As [`Dictionary::new`], of a copy that the team makes.
@@ -51,29 +51,49 @@ impl Dictionary {
     pub fn copied(atoms: &[f32], n_features: usize, simd: Simd, team: &Team<'_>) -> Result<Dictionary> {
         check_shape(atoms, n_features)?;
         let mut copy = Aligned::zeros(atoms.len());
-        let mut squared_norms = vec![0.0; atoms.len() / n_features];
         let block = COPY * n_features;
-        let places = copy.chunks_mut(block).zip(squared_norms.chunks_mut(COPY)).zip(atoms.chunks(block));
-        let mut places: Vec<_> = places.collect();
+        let mut places: Vec<_> = copy.chunks_mut(block).zip(atoms.chunks(block)).collect();
         team.run_pieces(
             &mut places,
             1,
             || (),
             |(), _, place| {
-                let ((copy, norms), atoms) = &mut place[0];
+                let (copy, atoms) = &mut place[0];
                 copy.copy_from_slice(atoms);
-                for (atom, norm) in copy.chunks(n_features).zip(norms.iter_mut()) {
-                    *norm = simd.dot(atom, atom);
-                }
                 Ok(())
             },
         )?;
         drop(places);
-        Dictionary::with_norms(copy, n_features, squared_norms, simd)
+        Dictionary::sharing(Arc::new(copy), n_features, simd, team)
+    }
+
+    /// As [`Dictionary::new`], of atoms that somebody else may hold too.
+    ///
+    /// # Errors
+    /// As there, or cancellation.
+    pub(crate) fn sharing(
+        atoms: Arc<Aligned<f32>>,
+        n_features: usize,
+        simd: Simd,
+        team: &Team<'_>,
+    ) -> Result<Dictionary> {
+        check_shape(&atoms, n_features)?;
+        let mut squared_norms = vec![0.0; atoms.len() / n_features];
+        team.run_pieces(
+            &mut squared_norms,
+            COPY,
+            || (),
+            |(), block, norms| {
+                let atoms = atoms[block * COPY * n_features..].chunks(n_features);
+                norms.iter_mut().zip(atoms).for_each(|(norm, atom)| *norm = simd.dot(atom, atom));
+                Ok(())
+            },
+        )?;
+        Dictionary::with_norms(atoms, n_features, squared_norms, simd)
     }
 
     fn with_norms(
-        atoms: Aligned<f32>,
+        atoms: Arc<Aligned<f32>>,
         n_features: usize,
         squared_norms: Vec<f32>,
         simd: Simd,

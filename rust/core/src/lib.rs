@@ -2,12 +2,13 @@
 //!
 //! Data flows from [`rows`] (inputs of any layout, packed tile by tile) through [`encode`] (pursuit over a
 //! [`dictionary`]) into [`codes`] (compressed rows), from which [`update`] moves the dictionary; `screen`
-//! finds the few atoms that matter with cheap products; [`statistics`] counts. Inner loops live in
+//! finds the few atoms that matter with cheap products; an [`autoencoder`] learns its encoder too; [`statistics`] counts. Inner loops live in
 //! [`kernels`], the only module with `unsafe`; [`team`] spreads fixed blocks over threads.
 
 #![deny(unsafe_code)]
 
 mod aligned;
+pub mod autoencoder;
 pub mod cancel;
 pub mod codes;
 pub mod dictionary;

@@ -4,11 +4,12 @@ use icfl_core::codes::{Codes, CodesView};
 use icfl_core::kernels::Simd;
 use icfl_core::rows::Rows;
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn,
     PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 /// Input rows as they came: float32 or float64, any strides.
 #[derive(FromPyObject)]
@@ -83,4 +84,30 @@ pub(crate) fn atoms(array: &PyReadonlyArray1<'_, i64>, n_components: usize) -> P
     array.as_slice()?.iter().map(inside).collect::<Option<_>>().ok_or_else(|| {
         PyValueError::new_err(format!("atoms must be integers from 0 to {}", n_components.saturating_sub(1)))
     })
+}
+
+/// Copies the named array over values of the same number.
+pub(crate) fn restore(arrays: &Bound<'_, PyDict>, name: &str, into: &mut [f32]) -> PyResult<()> {
+    let array = arrays.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+    let array: PyReadonlyArrayDyn<'_, f32> = array.extract()?;
+    if array.len() != into.len() {
+        return Err(PyValueError::new_err(format!(
+            "{name} must have {} values, got {}",
+            into.len(),
+            array.len()
+        )));
+    }
+    into.copy_from_slice(array.as_slice()?);
+    Ok(())
+}
+
+/// The one float64 value of a named array.
+pub(crate) fn scalar(arrays: &Bound<'_, PyDict>, name: &str) -> PyResult<f64> {
+    let array = arrays.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+    let array: PyReadonlyArray1<'_, f64> = array.extract()?;
+    array
+        .as_slice()?
+        .first()
+        .copied()
+        .ok_or_else(|| PyValueError::new_err(format!("{name} must have one value, got none")))
 }

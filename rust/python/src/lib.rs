@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod autoencoder;
 mod convert;
 mod dictionary;
 mod functions;
@@ -11,6 +12,8 @@ mod updates;
 
 #[pyo3::pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::autoencoder::PyAutoencoder;
     #[pymodule_export]
     use super::dictionary::PyDictionary;
     #[pymodule_export]

@@ -1,11 +1,10 @@
 //! `AdamUpdate` and `OnlineUpdate`: the state of dictionary updates.
 
-use crate::convert::{CodeArrays, atoms, codes, matrix, new_matrix, simd, value_error};
+use crate::convert::{CodeArrays, atoms, codes, matrix, new_matrix, restore, scalar, simd, value_error};
 use crate::run::run;
 use crate::statistics::{ReconstructionSums, sums};
 use icfl_core::update::{Adam, Batch, Moved, Online};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
-use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -15,21 +14,6 @@ type MovedArrays<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>);
 fn moved(py: Python<'_>, moved: Moved) -> PyResult<MovedArrays<'_>> {
     let d = moved.bias.len();
     Ok((new_matrix(py, moved.components, d)?, moved.bias.into_pyarray(py)))
-}
-
-/// Copies the named array over values of the same number.
-fn restore(arrays: &Bound<'_, PyDict>, name: &str, into: &mut [f32]) -> PyResult<()> {
-    let array = arrays.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
-    let array: PyReadonlyArray1<'_, f32> = array.extract()?;
-    if array.len()? != into.len() {
-        return Err(PyValueError::new_err(format!(
-            "{name} must have {} values, got {}",
-            into.len(),
-            array.len()?
-        )));
-    }
-    into.copy_from_slice(array.as_slice()?);
-    Ok(())
 }
 
 /// Adam on dictionary and bias, codes held fixed.
@@ -90,17 +74,6 @@ impl PyAdamUpdate {
         self.state.steps = scalar(arrays, "n_steps")? as u64;
         Ok(())
     }
-}
-
-/// The one float64 value of a named array.
-fn scalar(arrays: &Bound<'_, PyDict>, name: &str) -> PyResult<f64> {
-    let array = arrays.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
-    let array: PyReadonlyArray1<'_, f64> = array.extract()?;
-    array
-        .as_slice()?
-        .first()
-        .copied()
-        .ok_or_else(|| PyValueError::new_err(format!("{name} must have one value, got none")))
 }
 
 /// Accumulated statistics and block-coordinate sweeps.

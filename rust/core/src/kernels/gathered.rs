@@ -52,6 +52,57 @@ unsafe fn gather<V: Vector, const N: usize>(
     }
 }
 
+/// `out[l] += ⟨panel[rows[l]], with⟩`.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn products<V: Vector, const N: usize>(
+    rows: &[i32],
+    panel: &[PanelRow],
+    with: &[f32; PANEL],
+    out: &mut [f32],
+) {
+    const { assert!(N * V::LANES == PANEL) };
+    // SAFETY: indexing checks the row; N registers cover it and `with`.
+    unsafe {
+        let mut columns = [V::splat(0.0); N];
+        for (n, column) in columns.iter_mut().enumerate() {
+            *column = V::load(with.as_ptr().add(n * V::LANES));
+        }
+        for (&row, out) in rows.iter().zip(out) {
+            let from = panel[row as u32 as usize].0.as_ptr();
+            let mut sum = V::splat(0.0);
+            for (n, column) in columns.iter().enumerate() {
+                sum = V::load(from.add(n * V::LANES)).mul_add(*column, sum);
+            }
+            *out += sum.sum();
+        }
+    }
+}
+
+/// [`products`] for AVX2.
+///
+/// # Safety
+/// On a CPU with AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn products_avx2(rows: &[i32], panel: &[PanelRow], with: &[f32; PANEL], out: &mut [f32]) {
+    // SAFETY: forwarded from the caller.
+    unsafe { products::<std::arch::x86_64::__m256, 4>(rows, panel, with, out) }
+}
+
+/// [`products`] for AVX-512.
+///
+/// # Safety
+/// On a CPU with AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
+unsafe fn products_avx512(rows: &[i32], panel: &[PanelRow], with: &[f32; PANEL], out: &mut [f32]) {
+    // SAFETY: forwarded from the caller.
+    unsafe { products::<std::arch::x86_64::__m512, 2>(rows, panel, with, out) }
+}
+
 /// [`gather`] for AVX2.
 ///
 /// # Safety
@@ -95,6 +146,27 @@ impl Simd {
     }
 }
 
+impl Simd {
+    /// `out[l] += ⟨panel[rows[l]], with⟩`: what a product with the transpose of sparse codes comes down to.
+    ///
+    /// # Panics
+    /// When a row is not in the panel.
+    #[inline]
+    pub fn products(self, rows: &[i32], panel: &[PanelRow], with: &[f32; PANEL], out: &mut [f32]) {
+        assert_eq!(rows.len(), out.len());
+        // SAFETY: a `Simd` exists only for a level that this CPU has; N fits each register.
+        unsafe {
+            match self.0 {
+                Level::Scalar => products::<f32, PANEL>(rows, panel, with, out),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => products_avx2(rows, panel, with, out),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 | Level::Vnni => products_avx512(rows, panel, with, out),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::eighths;
@@ -118,14 +190,30 @@ mod tests {
                 prop_assert_eq!(out, expected, "{}", simd.name());
             }
         }
+
+        #[test]
+        fn every_level_multiplies_the_chosen_rows(rows in prop::collection::vec(0i32..9, 0..70), seed in any::<u32>()) {
+            let value = |i: usize| eighths(seed, i);
+            let panel: Vec<_> = (0..9).map(|r| PanelRow(std::array::from_fn(|c| value(PANEL * r + c)))).collect();
+            let with: [f32; PANEL] = std::array::from_fn(|c| value(1_000 + c));
+            let product = |r: i32| panel[r as usize].0.iter().zip(&with).map(|(a, b)| a * b).sum::<f32>();
+            let expected: Vec<f32> = rows.iter().map(|&r| 1.0 + product(r)).collect();
+            for simd in Simd::available() {
+                let mut out = vec![1.0; rows.len()];
+                simd.products(&rows, &panel, &with, &mut out);
+                prop_assert_eq!(&out, &expected, "{}", simd.name());
+            }
+        }
     }
 
     #[test]
     fn rows_beyond_the_panel_are_refused() {
         for simd in Simd::available() {
             for row in [2, -1] {
-                let call =
-                    || simd.gather(&[0, row, 1], &[1.0; 3], &[PanelRow([0.0; PANEL]); 2], &mut [0.0; PANEL]);
+                let (rows, panel) = ([0, row, 1], [PanelRow([0.0; PANEL]); 2]);
+                let call = || simd.gather(&rows, &[1.0; 3], &panel, &mut [0.0; PANEL]);
+                assert!(std::panic::catch_unwind(call).is_err(), "{}", simd.name());
+                let call = || simd.products(&rows, &panel, &[0.0; PANEL], &mut [0.0; 3]);
                 assert!(std::panic::catch_unwind(call).is_err(), "{}", simd.name());
             }
         }

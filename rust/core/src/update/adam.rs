@@ -14,6 +14,18 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
+/// What step number `steps` is made with.
+pub(crate) fn adam_step(learning_rate: f64, steps: u64) -> AdamStep {
+    let correction = (1.0 - BETA2.powf(steps as f64)).sqrt();
+    // PyTorch divides the second moment before adding epsilon; with this rate, epsilon scales alike.
+    AdamStep {
+        first_decay: BETA1,
+        second_decay: BETA2,
+        rate: learning_rate * correction / (1.0 - BETA1.powf(steps as f64)),
+        epsilon: EPSILON * correction,
+    }
+}
+
 /// First and second moments of the gradients, and the step count.
 #[derive(Clone, Debug)]
 pub struct Adam {
@@ -79,14 +91,7 @@ impl Adam {
         }
         let gradients = Gradients::new(batch, components, bias, simd, team)?;
         let steps = self.steps + 1;
-        let correction = (1.0 - BETA2.powf(steps as f64)).sqrt();
-        // PyTorch divides the second moment before adding epsilon; with this rate, epsilon scales alike.
-        let step = AdamStep {
-            first_decay: BETA1,
-            second_decay: BETA2,
-            rate: self.learning_rate * correction / (1.0 - BETA1.powf(steps as f64)),
-            epsilon: EPSILON * correction,
-        };
+        let step = adam_step(self.learning_rate, steps);
         let zeros = || vec![0.0; self.first.len()];
         let mut next = Adam {
             learning_rate: self.learning_rate,

@@ -7,6 +7,7 @@ mod online;
 mod redundancy;
 
 pub use adam::Adam;
+pub(crate) use adam::adam_step;
 pub use coherence::coherent_pairs;
 pub use online::Online;
 pub use redundancy::{Redundant, redundant_atoms};
@@ -55,7 +56,7 @@ pub struct Moved {
 }
 
 /// Scales an atom to unit norm; a zero atom stays zero.
-fn normalise(atom: &mut [f32], simd: Simd) {
+pub(crate) fn normalise(atom: &mut [f32], simd: Simd) {
     let norm = simd.squared_norm(atom).sqrt();
     if norm > 0.0 {
         simd.scale(1.0 / norm, atom);
