@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from icfl import _core
 from icfl._validation import (
@@ -27,6 +26,7 @@ from icfl._validation import (
     estimator_rows,
     iter_chunks,
 )
+from icfl.baselines.threads import one_thread
 from icfl.coding.coders import input_error
 from icfl.coding.model import DictionaryModel, prepared_blocks
 from icfl.exceptions import InputError
@@ -127,7 +127,7 @@ class Baseline(DictionaryModel):
         """
         self._check_parameters()
         X = estimator_rows(self, X, reset=True)
-        with threadpool_limits(limits=1):
+        with one_thread():
             learnt = self._learn(X)
         self._adopt(learnt)
         return self

@@ -1,30 +1,30 @@
 """Dense codes made sparse: scores of a piece of rows, of which the largest in magnitude stay.
 
 Scores are computed in float64 and rounded once, so a code is the float64 answer for the fitted
-float32 arrays to float32 rounding. A piece is as many rows as have `PIECE_SCORES` scores: the
-scores of all rows, (n, M), never exist. Pieces depend on shapes alone and each is computed by one
-thread, so codes have the same bits for any number of threads.
+float32 arrays to float32 rounding. A piece is a few rows: the scores of all of them, (n, M), never
+exist. Pieces depend on shapes alone and each is computed by one thread, so codes have the same bits
+for any number of threads.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from icfl import _core
 from icfl._validation import Floats
+from icfl.baselines.threads import on_threads, one_thread
 from icfl.coding.coders import Codes, codes_of, join_codes
 
 __all__ = ["LinearProjection", "by_pieces", "largest"]
 
+PIECE_ROWS = 256
+"""Most rows of a piece: enough for a fast product, few enough to be dealt to many threads."""
 PIECE_SCORES = 1 << 21
-"""Scores held at once by each thread, 16 MiB in float64."""
+"""Most scores of a piece but for a single row's, 16 MiB in float64."""
 
 
 def largest(scores: NDArray[np.float32], n_nonzero: int | None) -> Codes:
@@ -77,15 +77,10 @@ def by_pieces(
     tuple of ndarray
         Codes of all rows in compressed form.
     """
-    step = max(1, PIECE_SCORES // n_components)
+    step = max(1, min(PIECE_ROWS, PIECE_SCORES // n_components))
     pieces = [X[start : start + step] for start in range(0, len(X), step)]
-    workers = min(len(pieces), n_jobs or os.cpu_count() or 1)
-    with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
-        try:
-            parts = list(pool.map(encode, pieces))
-        except BaseException:  # Ctrl-C: of the pieces only those under way are waited for
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with one_thread():
+        parts = on_threads(encode, pieces, n_jobs)
     return codes_of(join_codes(parts, n_components))
 
 

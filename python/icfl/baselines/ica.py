@@ -69,8 +69,8 @@ class ICA(Baseline):
 
     Notes
     -----
-    ``fit`` works in float64 and holds the prepared rows about four times over: as they are,
-    centred, whitened and as sources, 8 bytes a number each. ``transform`` reads block by block.
+    ``fit`` works in float64 and holds the prepared rows about four times over, 8 bytes a
+    number each. ``transform`` reads block by block.
 
     Magnitudes of sources are in units of their own spread, so `n_nonzero` keeps what is unusual in
     a row, not what explains most of it.

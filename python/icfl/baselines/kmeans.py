@@ -68,8 +68,8 @@ class KMeans(Baseline):
 
     Notes
     -----
-    ``fit`` runs Lloyd's algorithm once, on all prepared rows, which it holds in float32, 4 bytes a
-    number. ``transform`` reads block by block.
+    ``fit`` runs Lloyd's algorithm once, on all prepared rows. It holds them in float32, 4 bytes a
+    number, and at the start a copy of them. ``transform`` reads block by block.
 
     Examples
     --------

@@ -32,7 +32,7 @@ from icfl.exceptions import InputError
 __all__ = ["NMF"]
 
 ENCODING_TOLERANCE = 1e-12
-"""A piece has at most 2²¹ rows, and a row could have all that is left: then 2e-6 of a mean row."""
+"""Should one row of a piece of 256 have all that is left: 3e-10 of what a mean row began with."""
 ENCODING_SWEEPS = 1000
 """Most sweeps; where they do not suffice, scikit-learn warns."""
 
@@ -81,8 +81,10 @@ class NMF(Baseline):
 
     Notes
     -----
-    Inputs must be non-negative: whitened data are not. ``fit`` holds the prepared rows and their
-    codes in float64, 8 bytes a number. ``transform`` reads block by block, twice.
+    Inputs must be non-negative: whitened data are not. ``fit`` works in float64 and holds the
+    prepared rows about three times over, 8 bytes a number each, and their codes. ``transform``
+    reads block by block, twice; its codes are converged, which takes some times as long as
+    scikit-learn's default.
 
     Examples
     --------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ class RandomAtoms(Baseline):
     ((32, 4), 3)
     """
 
-    _checks = {
+    _checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {
         **CHECKS,
         "kind": lambda value: check_choice(value, "kind", KINDS),
         "n_nonzero": TopK,

@@ -45,7 +45,8 @@ class RawInputs(Baseline):
 
     Notes
     -----
-    ``fit`` and ``transform`` read block by block.
+    ``fit`` and ``transform`` read block by block. The identity takes 4 bytes for each of its
+    n_features² numbers.
 
     Examples
     --------
