@@ -8,6 +8,7 @@ u (‖e‖ (2 ‖x − b‖ + ‖b‖) + |z|) for the atom e of E, to first orde
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -197,6 +198,18 @@ def test_ties_of_kmeans_go_to_the_lower_index(offset):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputScaleWarning)
         assert model.transform(X).indices.tolist() == [0, 0, 0, 2, 1]
+
+
+def test_rounding_does_not_move_the_nearest_centre():
+    """Squares of 2⁴⁶ leave no room in float64 for distances of a few units."""
+    rng = np.random.default_rng(0)
+    rows, centres = (rng.integers(0, 4, size=(n, 200)) for n in (300, 60))
+    model = KMeans(60, unit_norm_inputs=False, random_state=0).fit(rows)
+    model.components_ = (2**23 + centres).astype(np.float32)
+    with pytest.warns(InputScaleWarning):
+        found = model.transform((2**23 + rows).astype(np.float32)).indices
+    distances = ((rows[:, None] - centres) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(found, distances.argmin(axis=1))
 
 
 def test_random_atoms_are_unit_and_encoded_by_topk(models, X, P):
@@ -402,10 +415,24 @@ def test_an_interrupted_call_does_not_wait_for_its_pieces():
             raise KeyboardInterrupt  # as if it came while the main thread waits
         release.wait(30)
 
+    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         on_threads(piece, range(100), 2)
+    assert time.monotonic() - start < 5
     assert len(begun) < 10
     release.set()
+
+
+@pytest.mark.parametrize(
+    "model", [PCA(), KMeans(20, random_state=0), ICA(3, tol=0.1, random_state=0)]
+)
+def test_fits_do_not_depend_on_the_number_of_threads(model):
+    X = np.random.default_rng(0).random((5000, 40))
+    fits = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(limits=threads):
+            fits.append(clone(model).fit(X))
+    assert len({fit.components_.tobytes() for fit in fits}) == 1
 
 
 # What is refused
