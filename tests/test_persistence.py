@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 
 import icfl
-from icfl import model_file, persistence
+from icfl import baselines, model_file, persistence
 from icfl.exceptions import InputError, InputTypeError, ModelFileError
 
 X = np.random.default_rng(0).normal(size=(20, 3))
@@ -114,7 +114,7 @@ def test_the_file_says_what_wrote_it(path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        (PCA(), InputTypeError, "expected .*ICFL.* or a Pipeline of them, got PCA"),
+        (PCA(), InputTypeError, "expected .*ICFL.* or a Pipeline of them, got PCA of sklearn.*"),
         (Shift2().fit(X), InputTypeError, "got Shift2"),
         (Pipeline([("a", Shift().fit(X)), ("b", "passthrough")]), InputTypeError, "got str"),
         (Pipeline([("a", Pipeline([("b", Shift().fit(X))]))]), InputTypeError, "got Pipeline"),
@@ -222,16 +222,47 @@ def learner() -> icfl.ICFL:
     return model.fit(ROWS)
 
 
+def pca() -> baselines.PCA:
+    return baselines.PCA(4, n_nonzero=np.int64(2)).fit(ROWS)
+
+
+def ica() -> baselines.ICA:
+    return baselines.ICA(3, random_state=0, tol=0.1).fit(ROWS)
+
+
+def nmf() -> baselines.NMF:
+    return baselines.NMF(2, random_state=np.random.RandomState(0), tol=0.1).fit(abs(ROWS))
+
+
+def kmeans() -> baselines.KMeans:
+    return baselines.KMeans(5, random_state=0).fit(ROWS)
+
+
+def random_atoms() -> baselines.RandomAtoms:
+    return baselines.RandomAtoms(9, kind="data", random_state=0, n_nonzero=3).fit(ROWS)
+
+
+def raw_inputs() -> baselines.RawInputs:
+    return baselines.RawInputs(n_nonzero=2).fit(ROWS)
+
+
 def pipeline() -> Pipeline:
     return Pipeline([("whiten", whitener()), ("learn", learner())])
 
 
-OWN = [whitener, batch_whitener, coder, learner, pipeline]
+BASELINES = [pca, ica, nmf, kmeans, random_atoms, raw_inputs]
+OWN = [whitener, batch_whitener, coder, learner, *BASELINES, pipeline]
+
+
+def test_every_class_that_can_be_saved_is_among_them() -> None:
+    made = {type(make()).__name__ for make in OWN} - {"Pipeline"}
+    assert made == persistence.CLASSES.keys() - {"Shift", "Scale"}
 
 
 def outputs(model: Any) -> np.ndarray:
     routed = {"batch": BATCHES} if getattr(model, "batch_correction", None) else {}
-    result = model.transform(ROWS, **routed)
+    rows = abs(ROWS) if isinstance(model, baselines.NMF) else ROWS
+    result = model.transform(rows, **routed)
     return result.toarray() if hasattr(result, "toarray") else result
 
 

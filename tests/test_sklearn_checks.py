@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 import icfl
+from icfl import baselines
 
 SMALL = {"n_components": 6, "n_iterations": 2, "atoms_per_iteration": 2, "max_iter": 2}
 
@@ -28,6 +29,25 @@ SMALL = {"n_components": 6, "n_iterations": 2, "atoms_per_iteration": 2, "max_it
     ]
 )
 def test_icfl_passes(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        baselines.PCA(),
+        baselines.PCA(n_nonzero=1, sparse_output=False),
+        baselines.ICA(),
+        baselines.NMF(),
+        baselines.NMF(2, n_nonzero=1, sparse_output=False),
+        baselines.KMeans(),
+        baselines.KMeans(2, sparse_output=False),
+        baselines.RandomAtoms(),
+        baselines.RandomAtoms(kind="data", sparse_output=False),
+        baselines.RawInputs(),
+        baselines.RawInputs(n_nonzero=2, sparse_output=False),
+    ]
+)
+def test_baselines_pass(estimator, check):
     check(estimator)
 
 
@@ -106,7 +126,14 @@ def test_pickle_goes_on_to_the_same_bits(X, model):
     assert copy.n_steps_ == model.n_steps_
 
 
-@pytest.mark.parametrize("estimator", [icfl.ICFL(**SMALL, sparse_output=False), sparse_coder(8)])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        icfl.ICFL(**SMALL, sparse_output=False),
+        sparse_coder(8),
+        baselines.PCA(3, sparse_output=False),
+    ],
+)
 def test_dense_codes_as_data_frame(X, estimator):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=[f"f{i}" for i in range(8)], index=np.arange(200) + 7)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from icfl._core import __version__
 
 if TYPE_CHECKING:
-    from icfl import datasets, exceptions, io, metrics, updates
+    from icfl import baselines, datasets, exceptions, io, metrics, updates
     from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
     from icfl.io import open_activations
     from icfl.learning import ICFL
@@ -23,6 +23,7 @@ __all__ = [
     "ControlWhitener",
     "SparseCoder",
     "__version__",
+    "baselines",
     "datasets",
     "encode_icfl",
     "encode_mp",

@@ -37,7 +37,13 @@ State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 CLASSES: dict[str, str] = {
     "ControlWhitener": "icfl.whitening",
+    "ICA": "icfl.baselines",
     "ICFL": "icfl.learning",
+    "KMeans": "icfl.baselines",
+    "NMF": "icfl.baselines",
+    "PCA": "icfl.baselines",
+    "RandomAtoms": "icfl.baselines",
+    "RawInputs": "icfl.baselines",
     "SparseCoder": "icfl.coding",
 }
 """Classes that can be saved, with the module that is imported only when one is needed."""
@@ -63,8 +69,9 @@ def save(model: object, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : ICFL, ControlWhitener, SparseCoder or sklearn.pipeline.Pipeline
-        What to save. Of a pipeline: its steps and their metadata requests.
+    model : ICFL, ControlWhitener, SparseCoder, a baseline or sklearn.pipeline.Pipeline
+        What to save: an estimator of a class in `CLASSES`, or a pipeline of such. Of a pipeline:
+        its steps and their metadata requests.
     path : str or os.PathLike
         Name of the file. One that exists is replaced, and stays whole if anything goes wrong.
 
@@ -114,7 +121,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    model : ICFL, ControlWhitener, SparseCoder or sklearn.pipeline.Pipeline
+    model : ICFL, ControlWhitener, SparseCoder, a baseline or sklearn.pipeline.Pipeline
         The fitted estimator, of the class that was saved.
 
     Raises
@@ -152,7 +159,9 @@ def _describe(
         raise InputError(f"model: names of steps must be free of '/', got {name!r}")
     if kind not in CLASSES or type(step) is not _class(kind):
         known = ", ".join(sorted(CLASSES))
-        raise InputTypeError(f"model: expected {known} or a Pipeline of them, got {kind}")
+        # scikit-learn has classes of the same names.
+        got = f"{kind} of {type(step).__module__}" if kind in CLASSES else kind
+        raise InputTypeError(f"model: expected {known} or a Pipeline of them, got {got}")
     config, arrays = cast(Saveable, step).get_state()
     tensors.update({prefix + key: array for key, array in arrays.items()})
     return {"name": name, "class": kind, "config": config, "requests": _requests(step)}
