@@ -32,6 +32,22 @@ def test_icfl_passes(estimator, check):
     check(estimator)
 
 
+FEW = {"n_components": 6, "n_nonzero": 2, "max_iter": 2}
+
+
+@parametrize_with_checks(
+    [
+        icfl.TopKSAE(),
+        icfl.TopKSAE(**FEW, sparse_output=False, unit_norm_inputs=False),
+        icfl.AbsTopKSAE(**FEW, init="random", tol=1e-3, batch_size=16),
+        icfl.BatchTopKSAE(**FEW, aux_coefficient=0.0),
+        icfl.MatryoshkaSAE(**FEW),
+    ]
+)
+def test_autoencoders_pass(estimator, check):
+    check(estimator)
+
+
 @parametrize_with_checks(
     [
         baselines.PCA(),

@@ -12,6 +12,7 @@ from icfl._core import __version__
 
 if TYPE_CHECKING:
     from icfl import baselines, datasets, exceptions, io, metrics, updates
+    from icfl.autoencoders import AbsTopKSAE, BatchTopKSAE, MatryoshkaSAE, TopKSAE
     from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
     from icfl.io import open_activations
     from icfl.learning import ICFL
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ICFL",
+    "AbsTopKSAE",
+    "BatchTopKSAE",
     "ControlWhitener",
+    "MatryoshkaSAE",
     "SparseCoder",
+    "TopKSAE",
     "__version__",
     "baselines",
     "datasets",
@@ -40,8 +45,12 @@ __all__ = [
 
 _HOME = {
     "ICFL": "learning",
+    "AbsTopKSAE": "autoencoders",
+    "BatchTopKSAE": "autoencoders",
     "ControlWhitener": "whitening",
+    "MatryoshkaSAE": "autoencoders",
     "SparseCoder": "coding",
+    "TopKSAE": "autoencoders",
     "encode_icfl": "coding",
     "encode_mp": "coding",
     "encode_omp": "coding",

@@ -36,6 +36,10 @@ __all__ = ["CLASSES", "Saveable", "load", "save"]
 State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 CLASSES: dict[str, str] = {
+    "AbsTopKSAE": "icfl.autoencoders",
+    "BatchTopKSAE": "icfl.autoencoders",
+    "MatryoshkaSAE": "icfl.autoencoders",
+    "TopKSAE": "icfl.autoencoders",
     "ControlWhitener": "icfl.whitening",
     "ICA": "icfl.baselines",
     "ICFL": "icfl.learning",

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl.autoencoders.base import SparseAutoencoder
+from icfl.autoencoders.documented import documented
 from icfl.coding.coders import Above, Coder
 from icfl.learning.minibatches import Survey, TrainingRows
 from icfl.learning.stepper import Arrays
@@ -13,8 +14,55 @@ from icfl.learning.stepper import Arrays
 __all__ = ["BatchTopKSAE"]
 
 
+@documented(each=" on average")
 class BatchTopKSAE(SparseAutoencoder):
-    """Sparse autoencoder: a mini-batch shares its non-zeros, rows need not have equally many."""
+    """Sparse autoencoder that shares non-zeros among rows: easy rows need fewer than others.
+
+    In training the n · `n_nonzero` largest positive pre-activations of a mini-batch of n rows are
+    kept. A row is encoded by those above `threshold_`, so its code does not depend on its company.
+
+    Parameters
+    ----------
+    <first>
+    <auxiliary>
+    <rest>
+
+    Attributes
+    ----------
+    <decoder>
+    <encoder>
+    threshold_ : ndarray of shape (), float32
+        What a pre-activation must exceed: the mean over the last hundred or so mini-batches of the
+        smallest one kept.
+    <counts>
+
+    See Also
+    --------
+    ICFL : Encodes by pursuit instead of by an encoder of its own.
+    TopKSAE : Gives every row as many.
+
+    Notes
+    -----
+    Training is that of `icfl.autoencoders.recipe`: normalised squared error and auxiliary loss,
+    Adam, gradients of norm 1 at most, decoder rows of unit norm and its gradient orthogonal to
+    them. A latent is dead that has not fired for one pass over the data (in ``partial_fit``: 1,000
+    mini-batches); a zero that was chosen has not fired.
+
+    References
+    ----------
+    .. [1] Gao et al., "Scaling and evaluating sparse autoencoders", arXiv:2406.04093.
+    .. [2] Bussmann, Leask & Nanda, "BatchTopK sparse autoencoders", arXiv:2412.06410.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import icfl
+    >>> X = np.random.default_rng(0).standard_normal((500, 16))
+    >>> model = icfl.BatchTopKSAE(32, n_nonzero=4, max_iter=2, random_state=0)
+    >>> Z = model.fit_transform(X)
+    >>> Z.shape, bool((Z.data > model.threshold_).all())
+    ((500, 32), True)
+    """
 
     _activation = "batch_topk"
 

@@ -47,8 +47,10 @@ class CompiledStepper:
         self._n_jobs = n_jobs
         self._names = tuple(fitted)
         self._fitted: Arrays | None = fitted
+        n_components, n_features = fitted["components"].shape
         self._core = _core.Autoencoder(
-            *fitted["components"].shape,
+            n_components,
+            n_features,
             recipe.activation,
             recipe.n_nonzero,
             list(recipe.widths),

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from icfl._validation import check_count
 from icfl.autoencoders.batch_topk import BatchTopKSAE
+from icfl.autoencoders.documented import documented
 from icfl.exceptions import InputError
 from icfl.learning.parameters import DEFAULT_BATCH_SIZE, DEFAULT_INIT, DEFAULT_MAX_ITER
 
@@ -20,8 +21,58 @@ HALVINGS = 4
 """Nested dictionaries beside the whole, each half of the next, where no widths are given."""
 
 
+@documented(each=" on average")
 class MatryoshkaSAE(BatchTopKSAE):
-    """Sparse autoencoder whose first latents are a dictionary of their own."""
+    """Sparse autoencoder whose first latents are a dictionary of their own.
+
+    The loss is the mean over nested dictionaries, prefixes of the whole one, so that the first
+    latents stay with general features. Codes are those of `BatchTopKSAE`.
+
+    Parameters
+    ----------
+    <first>
+    widths : sequence of int, optional
+        Increasing sizes of the nested dictionaries; n_components is added if it is not the last.
+        None takes n_components and four halvings of it.
+    <auxiliary>
+    <rest>
+
+    Attributes
+    ----------
+    <decoder>
+    <encoder>
+    threshold_ : ndarray of shape (), float32
+        As of `BatchTopKSAE`.
+    <counts>
+
+    See Also
+    --------
+    ICFL : Encodes by pursuit instead of by an encoder of its own.
+    BatchTopKSAE : The same without nesting.
+
+    Notes
+    -----
+    Training is that of `icfl.autoencoders.recipe`: normalised squared error and auxiliary loss,
+    Adam, gradients of norm 1 at most, decoder rows of unit norm and its gradient orthogonal to
+    them. A latent is dead that has not fired for one pass over the data (in ``partial_fit``: 1,000
+    mini-batches); a zero that was chosen has not fired.
+
+    References
+    ----------
+    .. [1] Gao et al., "Scaling and evaluating sparse autoencoders", arXiv:2406.04093.
+    .. [2] Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders",
+       arXiv:2503.17547.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import icfl
+    >>> X = np.random.default_rng(0).standard_normal((500, 16))
+    >>> model = icfl.MatryoshkaSAE(32, n_nonzero=4, max_iter=2, random_state=0)
+    >>> Z = model.fit_transform(X)
+    >>> Z.shape, model.components_[:2].shape
+    ((500, 32), (2, 16))
+    """
 
     def __init__(
         self,
