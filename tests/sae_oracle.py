@@ -53,7 +53,7 @@ def selected(pre, activation, n_nonzero, log_threshold=None):
 def look(recipe, params, X, dead=()):
     """Loss and gradients of a mini-batch; `dead` are the latents of the auxiliary loss."""
     X = np.asarray(X, np.float64)
-    total = np.square(X - X.mean(axis=0)).sum()
+    total = np.square(X - X.mean(axis=0)).sum() or float(len(X))
     if recipe.activation == "matching_pursuit":
         return _pursuit(recipe, params, X, total, dead)
     D, bias = params["components"], params["bias"]
@@ -186,4 +186,4 @@ def move(params, gradients, moments, t, rate):
 
 def threshold_after(threshold, smallest, t):
     """The running threshold of "batch_topk" after step number `t`, which counts from 1."""
-    return threshold + (smallest - threshold) / min(t, 100)
+    return threshold + (smallest - threshold) / min(max(t / 5, 1), 100)

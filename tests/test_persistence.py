@@ -284,6 +284,8 @@ def test_own_estimators_check_the_shape_of_every_tensor(path: Path, make: Any) -
     taken = []
     for name, tensor in tensors.items():
         for wrong in (None, np.append(tensor, tensor), tensor[None], np.zeros((), tensor.dtype)):
+            if np.shape(wrong) == np.shape(tensor) and wrong is not None:
+                continue  # a number may be another number
             edited = {k: v for k, v in tensors.items() if k != name}
             edited |= {} if wrong is None else {name: wrong}
             model_file.write(path, edited, metadata)

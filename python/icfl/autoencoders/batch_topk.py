@@ -32,7 +32,8 @@ class BatchTopKSAE(SparseAutoencoder):
     <decoder>
     <encoder>
     threshold_ : ndarray of shape (), float32
-        What a pre-activation must exceed: the mean over the last hundred or so mini-batches of the
+        What a pre-activation must exceed: the running mean, over a fifth of the run and a hundred
+        mini-batches at most, of the
         smallest one kept.
     <counts>
 
