@@ -1,13 +1,14 @@
-//! Gradients of a mini-batch, panel by panel of columns.
+//! Two passes over a mini-batch, panel by panel of columns, that add up its gradients.
 //!
 //! A first pass decodes a panel of all samples, keeps what is left of them, and from it adds up the gradient
 //! of the decoder, by atom, and ⟨e_i, D_m⟩ over the columns, by code. A second pass has the gradients of
 //! the pre-activations whole, and adds up that of the encoder. A panel of 8,192 atoms stays in L2.
 
-use super::{Batch, Options, Tensors};
+use super::gradients::{ByAtom, OfPreActivations};
+use super::{Batch, Tensors};
 use crate::codes::{CodesView, Columns};
 use crate::error::Result;
-use crate::kernels::{PANEL, PanelRow, Simd};
+use crate::kernels::{PANEL, PanelRow};
 use crate::panels::{self, ahead, part};
 use crate::statistics::{PanelSums, Reconstruction};
 use crate::team::Team;
@@ -18,117 +19,6 @@ const STRIPES: usize = 8;
 
 /// Codes that a worker adds up at a time.
 const CODES: usize = 1 << 14;
-
-/// Gradients of everything an autoencoder learns.
-pub(super) struct Gradients<'a> {
-    values: &'a Tensors,
-    /// Σ z e by atom, without its factor.
-    decoder: ByAtom,
-    /// The same of the auxiliary loss: one row a dead latent.
-    auxiliary: ByAtom,
-    /// Factors of these two.
-    scales: [f32; 2],
-    /// The number of every latent among the dead ones.
-    dead: Vec<Option<usize>>,
-    encoder: ByAtom,
-    /// Gradient of the encoder's bias, shape (n_components,).
-    pub(super) encoder_bias: Vec<f32>,
-    /// Gradient of the bias, shape (n_features,).
-    pub(super) bias: Vec<f32>,
-    /// How the codes reproduce the mini-batch.
-    pub(super) reconstruction: Reconstruction,
-    simd: Simd,
-}
-
-impl<'a> Gradients<'a> {
-    /// Where the parameters are `values`.
-    ///
-    /// # Errors
-    /// Cancellation.
-    pub(super) fn new(pass: &Pass<'a>, options: &Options, team: &Team<'_>) -> Result<Gradients<'a>> {
-        let forward = pass.first(team)?;
-        let scales = scales(&forward.reconstruction, pass, options);
-        let [codes, auxiliary] = [(&pass.codes, 0), (&pass.auxiliary, 1)].map(|(codes, which)| {
-            let scaled: Vec<_> = forward.products[which].iter().map(|p| p * scales[which]).collect();
-            codes.with_values(&scaled).columns()
-        });
-        let mut dead = vec![None; pass.values.n_components()];
-        pass.dead.iter().enumerate().for_each(|(place, &latent)| dead[latent] = Some(place));
-        let total = |m: usize| {
-            let extra = dead[m].map_or(&[][..], |place| auxiliary.column(place).1);
-            codes.column(m).1.iter().chain(extra).sum()
-        };
-        let encoder_bias: Vec<f32> = (0..dead.len()).map(total).collect();
-        let mut bias = forward.bias;
-        bias.iter_mut().for_each(|sum| *sum *= scales[0]);
-        let encoder = pass.second(&codes, &auxiliary, &dead, &encoder_bias, &mut bias, team)?;
-        Ok(Gradients {
-            values: pass.values,
-            decoder: forward.decoder,
-            auxiliary: forward.auxiliary,
-            scales,
-            dead,
-            encoder,
-            encoder_bias,
-            bias,
-            reconstruction: forward.reconstruction,
-            simd: pass.batch.simd,
-        })
-    }
-
-    /// Gradient of a decoder row, without its part along the row, which has unit norm.
-    pub(super) fn decoder_row(&self, m: usize, out: &mut [f32]) {
-        out.fill(0.0);
-        self.decoder.add_row(m, self.scales[0], self.simd, out);
-        if let Some(place) = self.dead[m] {
-            self.auxiliary.add_row(place, self.scales[1], self.simd, out);
-        }
-        let row = &self.values.components[m * out.len()..(m + 1) * out.len()];
-        self.simd.axpy(-self.simd.dot(out, row), row, out);
-    }
-
-    /// Gradient of an encoder row.
-    pub(super) fn encoder_row(&self, m: usize, out: &mut [f32]) {
-        out.fill(0.0);
-        self.encoder.add_row(m, 1.0, self.simd, out);
-    }
-}
-
-/// The factors of sums over e, and over what is left of e by the auxiliary loss.
-fn scales(found: &Reconstruction, pass: &Pass<'_>, options: &Options) -> [f32; 2] {
-    let variance: f64 = found.centred_squares.iter().sum();
-    // A mini-batch of one row, say, has none; rows have a norm of one or so.
-    let variance = if variance > 0.0 { variance } else { pass.batch.n() as f64 };
-    let main = -2.0 / (variance * pass.widths.len() as f64);
-    let auxiliary = -2.0 * options.aux_coefficient / found.residual;
-    [main as f32, if found.residual > 0.0 { auxiliary as f32 } else { 0.0 }]
-}
-
-/// Rows of a matrix that are stored panel after panel.
-struct ByAtom {
-    panels: Vec<panels::Columns>,
-    height: usize,
-}
-
-impl ByAtom {
-    fn zeros(height: usize, d: usize) -> ByAtom {
-        ByAtom { panels: vec![[0.0; PANEL]; panels::count(d) * height], height }
-    }
-
-    /// The panels one by one, `count` of them, empty ones if there is no row.
-    fn pieces(&mut self, count: usize) -> impl Iterator<Item = &mut [panels::Columns]> {
-        let panels = self.panels.chunks_mut(self.height.max(1));
-        panels.chain(std::iter::repeat_with(Default::default)).take(count)
-    }
-
-    /// Adds `scale` times a row.
-    fn add_row(&self, row: usize, scale: f32, simd: Simd, out: &mut [f32]) {
-        let panels = self.panels.iter().skip(row).step_by(self.height);
-        for (out, values) in out.chunks_mut(PANEL).zip(panels) {
-            simd.axpy(scale, &values[..out.len()], out);
-        }
-    }
-}
 
 /// What the gradients of a mini-batch are made from.
 pub(super) struct Pass<'a> {
@@ -144,14 +34,14 @@ pub(super) struct Pass<'a> {
 }
 
 /// What the first pass finds.
-struct Forward {
-    decoder: ByAtom,
-    auxiliary: ByAtom,
+pub(super) struct Forward {
+    pub(super) decoder: ByAtom,
+    pub(super) auxiliary: ByAtom,
     /// ⟨e_i, D_m⟩ of every code, and the same of the auxiliary loss.
-    products: [Vec<f32>; 2],
+    pub(super) products: [Vec<f32>; 2],
     /// Σ e, shape (n_features,).
-    bias: Vec<f32>,
-    reconstruction: Reconstruction,
+    pub(super) bias: Vec<f32>,
+    pub(super) reconstruction: Reconstruction,
 }
 
 /// One panel of what the first pass finds.
@@ -178,11 +68,17 @@ struct Scratch {
 }
 
 impl Pass<'_> {
-    fn first(&self, team: &Team<'_>) -> Result<Forward> {
+    pub(super) fn first(
+        &self,
+        decoder: Vec<panels::Columns>,
+        auxiliary: Vec<panels::Columns>,
+        team: &Team<'_>,
+    ) -> Result<Forward> {
         let (m, d) = (self.values.n_components(), self.batch.d);
         let count = panels::count(d);
         let by_atom = [self.codes.columns(), self.auxiliary.columns()];
-        let (mut decoder, mut auxiliary) = (ByAtom::zeros(m, d), ByAtom::zeros(self.dead.len(), d));
+        let mut decoder = ByAtom::new(decoder, m, d);
+        let mut auxiliary = ByAtom::new(auxiliary, self.dead.len(), d);
         let mut bias = vec![0.0; d];
         let pieces = decoder.pieces(count).zip(auxiliary.pieces(count)).zip(bias.chunks_mut(PANEL));
         let mut panels: Vec<_> = pieces
@@ -306,17 +202,14 @@ impl Pass<'_> {
 
     /// The gradient of the encoder from those of pre-activations; takes what the bias owes to the encoder
     /// off its gradient.
-    fn second(
+    pub(super) fn second(
         &self,
-        codes: &Columns,
-        auxiliary: &Columns,
-        dead: &[Option<usize>],
-        encoder_bias: &[f32],
+        latents: &OfPreActivations,
+        encoder: &mut ByAtom,
         bias: &mut [f32],
         team: &Team<'_>,
-    ) -> Result<ByAtom> {
+    ) -> Result<()> {
         let (d, simd) = (self.batch.d, self.batch.simd);
-        let mut encoder = ByAtom::zeros(dead.len(), d);
         let mut pieces: Vec<_> = encoder.pieces(panels::count(d)).zip(bias.chunks_mut(PANEL)).collect();
         team.run_pieces(&mut pieces, 1, Vec::new, |rows, panel, place| {
             let (sums, bias) = &mut place[0];
@@ -328,20 +221,18 @@ impl Pass<'_> {
             }));
             let mut more = [0.0; PANEL];
             for (m, sum) in sums.iter_mut().enumerate() {
-                let (samples, values) = codes.column(m);
+                let [(samples, values), (others, theirs)] = latents.of(m);
                 simd.gather(samples, values, rows, sum);
-                if let Some(place) = dead[m] {
-                    let (samples, values) = auxiliary.column(place);
-                    simd.gather(samples, values, rows, &mut more);
+                if !others.is_empty() {
+                    simd.gather(others, theirs, rows, &mut more);
                     sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum += more);
                 }
                 let row = ahead(self.values.encoder(), d, m, panel);
-                bias.iter_mut().zip(&row).for_each(|(sum, w)| *sum -= encoder_bias[m] * w);
+                let total = latents.total(m);
+                bias.iter_mut().zip(&row).for_each(|(sum, w)| *sum -= total * w);
             }
             Ok(())
-        })?;
-        drop(pieces);
-        Ok(encoder)
+        })
     }
 }
 

@@ -12,18 +12,20 @@
 //! of group g, the sum over h >= g of the residuals e⁽ʰ⁾ of the prefixes, divided by G, takes the place of e.
 //! The auxiliary loss ([`auxiliary`]) has the same gradients over the dead latents.
 //!
-//! [`backward`] forms them panel by panel of columns, so that no array of shape (n, M) or (n k, d) exists,
+//! [`backward`] adds them up panel by panel of columns, so that no array of shape (n, M) or (n k, d) exists,
 //! and all sums run in a fixed order; [`step`] moves the parameters. A step is formed in buffers beside the
 //! state and [`Autoencoder::commit`] swaps them: one that is cut short has changed nothing.
 
 mod activation;
 mod auxiliary;
 mod backward;
+mod gradients;
 mod step;
 
 pub use activation::Activation;
 
-use self::backward::{Gradients, Pass};
+use self::backward::Pass;
+use self::gradients::{Gradients, Memory};
 use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
@@ -147,6 +149,7 @@ pub struct Autoencoder {
     next: State,
     /// Whether `next` is a finished step.
     ready: bool,
+    memory: Memory,
     simd: Simd,
 }
 
@@ -161,7 +164,14 @@ impl Autoencoder {
             return Err(Error::Argument("widths must increase up to the number of latents".into()));
         }
         let zeros = || State::zeros(n_components, n_features);
-        Ok(Autoencoder { options, state: zeros(), next: zeros(), ready: false, simd })
+        Ok(Autoencoder {
+            options,
+            state: zeros(),
+            next: zeros(),
+            ready: false,
+            memory: Memory::default(),
+            simd,
+        })
     }
 
     /// Where it stands after the last [`Autoencoder::commit`].
@@ -202,11 +212,12 @@ impl Autoencoder {
             dead,
             widths: &self.options.widths,
         };
-        let gradients = Gradients::new(&pass, &self.options, team)?;
+        let gradients = Gradients::new(&pass, &self.options, std::mem::take(&mut self.memory), team)?;
         step::step(&self.state, &mut self.next, &gradients, rate, &self.options, self.simd, team)?;
         self.next.threshold = running_mean(self.state.threshold, smallest, self.next.steps);
         self.ready = true;
-        let reconstruction = gradients.reconstruction;
+        let (reconstruction, memory) = gradients.into_parts();
+        self.memory = memory;
         Ok(Found { codes, reconstruction })
     }
 

@@ -1,6 +1,6 @@
 //! One step of Adam on everything, with the gradients together no longer than they may be.
 
-use super::backward::Gradients;
+use super::gradients::Gradients;
 use super::{Options, State};
 use crate::error::{Error, Result};
 use crate::kernels::{Parameters, ParametersMut, Simd};
@@ -39,11 +39,9 @@ pub(super) fn step(
         let (encoder, decoder) = &mut place[0];
         for r in 0..encoder.values.len() / d {
             let m = block * BLOCK + r;
-            gradients.encoder_row(m, gradient);
-            simd.scale(shrink, gradient);
+            gradients.encoder_row(m, shrink, gradient);
             simd.adam(step, gradient, row(&old[0], m, d), row_mut(encoder, r, d));
-            gradients.decoder_row(m, gradient);
-            simd.scale(shrink, gradient);
+            gradients.decoder_row(m, shrink, gradient);
             simd.adam(step, gradient, row(&old[1], m, d), row_mut(decoder, r, d));
             normalise(&mut decoder.values[r * d..(r + 1) * d], simd);
         }
@@ -69,9 +67,9 @@ fn norm(state: &State, gradients: &Gradients<'_>, simd: Simd, team: &Team<'_>) -
         |gradient, block| {
             let mut squares = 0.0;
             for m in block * BLOCK..m.min((block + 1) * BLOCK) {
-                gradients.encoder_row(m, gradient);
+                gradients.encoder_row(m, 1.0, gradient);
                 squares += simd.squared_norm(gradient);
-                gradients.decoder_row(m, gradient);
+                gradients.decoder_row(m, 1.0, gradient);
                 squares += simd.squared_norm(gradient);
             }
             Ok(squares)
