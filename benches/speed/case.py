@@ -15,7 +15,12 @@ from typing import Any, Literal
 __all__ = ["OURS", "Case", "Contender", "Row", "Size", "Target", "WrongAnswerError", "require"]
 
 OURS = "icfl"
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "spams": "spams-bin"}  # what to install for an import
+DISTRIBUTIONS = {
+    "sae_lens": "sae-lens",
+    "sklearn": "scikit-learn",
+    "spams": "spams-bin",
+    "sparsify": "eai-sparsify",
+}  # what to install for an import
 Size = Literal["quick", "standard", "full"]
 Run = Callable[[], Any]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from speed.case import Row
 from speed.rows import (
+    autoencoder,
     avx2,
     icfl,
     importing,
@@ -28,6 +29,8 @@ ROWS: dict[str, Row] = {
         omp.ROW,
         mp.ROW,
         training.ROW,
+        autoencoder.ROW,
+        autoencoder.AUX_ROW,
         whitening.ROW,
         selectivity.ROW,
         planted.ROW,
