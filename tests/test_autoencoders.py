@@ -65,8 +65,8 @@ class Steps:
     def step(self, X, dead=()):
         """Take one step on both sides; return the outcome and what float64 found."""
         silent = np.zeros(self.recipe.widths[-1], np.int64)
-        silent[list(dead)] = 10
-        outcome = self.stepper.advance(X, Moment(self.taken + 10**6, None, self.rng, silent, 10))
+        silent[list(dead)] = 10**6
+        outcome = self.stepper.advance(X, Moment(self.taken + 10**6, None, self.rng, silent, 10**6))
         self.stepper.commit()
         self.taken += 1
         found = sae_oracle.look(self.recipe, self.params, X, dead)
@@ -166,10 +166,10 @@ def test_the_auxiliary_loss_moves_dead_latents_and_never_adds_the_bias():
 
 def test_a_chosen_zero_has_not_fired():
     D = np.eye(4, dtype=np.float32)
-    core = _core.Autoencoder(4, 4, "topk", 3, [4], 2, 0.5, 1.0)
+    core = _core.Autoencoder(4, 4, "topk", [4], 2, 0.5, 1.0)
     zeros = np.zeros(4, np.float32)
     core.set_parameters({"encoder": D, "components": D, "encoder_bias": zeros, "bias": zeros})
-    codes, _ = core.advance(np.eye(2, 4, dtype=np.float32), RATE, np.zeros(0, np.int64), None)
+    codes, _ = core.advance(np.eye(2, 4, dtype=np.float32), 3, RATE, np.zeros(0, np.int64), None)
     assert codes[1].tolist() == [0, 1]
 
 

@@ -133,14 +133,18 @@ class Autoencoder:
         n_components: int,
         n_features: int,
         activation: str,
-        n_nonzero: int,
         widths: list[int],
         k_aux: int,
         aux_coefficient: float,
         largest_gradient: float,
     ) -> Self: ...
     def advance(
-        self, X: NDArray[np.float32], rate: float, dead: NDArray[np.int64], n_jobs: int | None
+        self,
+        X: NDArray[np.float32],
+        n_nonzero: int,
+        rate: float,
+        dead: NDArray[np.int64],
+        n_jobs: int | None,
     ) -> tuple[_Codes, _ReconstructionSums]: ...
     def commit(self) -> None: ...
     def parameters(self) -> dict[str, Any]: ...

@@ -13,14 +13,18 @@ from icfl import _core
 from icfl._validation import check_count, check_n_jobs, check_number
 from icfl.autoencoders.compiled import CompiledStepper
 from icfl.autoencoders.recipe import Activation, Recipe, default_learning_rate
-from icfl.coding.coders import Coder, cached_dictionary
+from icfl.coding.coders import Coder, TopK, cached_dictionary
 from icfl.learning.initialisation import initial_dictionary
 from icfl.learning.learner import Learner
 from icfl.learning.minibatches import Survey, TrainingRows
-from icfl.learning.parameters import DEFAULT_BATCH_SIZE, DEFAULT_INIT, DEFAULT_MAX_ITER, size
+from icfl.learning.parameters import DEFAULT_INIT, DEFAULT_MAX_ITER, size
 from icfl.learning.stepper import Arrays, Stepper
 
 __all__ = ["SparseAutoencoder"]
+
+FIRST = "random"
+"""What ``init="auto"`` means here: with rows of the data many more latents come to say the same."""
+SAMPLE_ROWS = 1024
 
 
 class SparseAutoencoder(Learner):
@@ -40,7 +44,7 @@ class SparseAutoencoder(Learner):
         aux_coefficient: float = 1 / 32,
         learning_rate: float | None = None,
         unit_norm_inputs: bool = True,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | str = "auto",
         max_iter: int | None = DEFAULT_MAX_ITER,
         max_steps: int | None = None,
         init: str | ArrayLike = DEFAULT_INIT,
@@ -115,7 +119,7 @@ class SparseAutoencoder(Learner):
 
     def _first_arrays(self, survey: Survey, rows: TrainingRows, rng: np.random.Generator) -> Arrays:
         components, bias = initial_dictionary(
-            self.init,
+            FIRST if isinstance(self.init, str) and self.init == "auto" else self.init,
             size(self, len(survey.mean)),
             survey.mean,
             len(rows),
@@ -123,13 +127,28 @@ class SparseAutoencoder(Learner):
             unit_norm=True,
             rng=rng,
         )
+        encoder = components * self._first_scale(components, bias, rows)
         zeros = np.zeros(len(components), dtype=np.float32)
         return {
             "components": components,
             "bias": bias,
-            "encoder": components.copy(),
+            "encoder": encoder,
             "encoder_bias": zeros,
         }
+
+    def _first_scale(
+        self, components: NDArray[np.float32], bias: NDArray[np.float32], rows: TrainingRows
+    ) -> np.float32:
+        """Return the factor of the encoder with which first codes reproduce rows best.
+
+        Inner products with atoms that are not orthogonal add up to several times a row, and what
+        overshoots is unlearnt by latents that die of it.
+        """
+        X, k = rows.sample(SAMPLE_ROWS), self._recipe(*components.shape).first_nonzero
+        codes = TopK(k).encode(_core.Dictionary(components), X, bias, use_gram=False, n_jobs=None)
+        Xhat = _core.decode(codes, components, None, None)
+        energy = float(np.vdot(Xhat, Xhat))
+        return np.float32(np.vdot(X - bias, Xhat) / energy if energy > 0 else 1.0)
 
     def _start(self, fitted: Arrays) -> Stepper:
         recipe = self._recipe(*fitted["components"].shape)

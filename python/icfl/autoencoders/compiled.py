@@ -52,7 +52,6 @@ class CompiledStepper:
             n_components,
             n_features,
             recipe.activation,
-            recipe.n_nonzero,
             list(recipe.widths),
             recipe.k_aux,
             recipe.aux_coefficient,
@@ -65,7 +64,11 @@ class CompiledStepper:
         recipe = self.recipe
         with raising_floating_point_error():
             codes, sums = self._core.advance(
-                X, recipe.rate(moment), recipe.dead(moment), self._n_jobs
+                X,
+                recipe.n_nonzero_at(moment),
+                recipe.rate(moment),
+                recipe.dead(moment),
+                self._n_jobs,
             )
         return Outcome.of_codes(codes, sums)
 

@@ -23,8 +23,9 @@ REST = """learning_rate : float, optional
     unit_norm_inputs : bool, default=True
         Scale every row to unit norm before it is encoded. Otherwise all rows are multiplied by one
         number, `input_scale_`, that makes their mean norm one.
-    batch_size : int, default=1024
-        Most rows of a mini-batch. A pass of ``fit`` deals all rows into mini-batches of nearly
+    batch_size : int or "auto", default="auto"
+        Most rows of a mini-batch; "auto" takes 1,024, or of little data a twentieth, but no fewer
+        than 64. A pass of ``fit`` deals all rows into mini-batches of nearly
         equal size, so none is left over.
     max_iter : int or None, default=20
         Most passes over the data; None for no limit but `max_steps`.

@@ -13,7 +13,7 @@ from icfl._validation import check_count
 from icfl.autoencoders.batch_topk import BatchTopKSAE
 from icfl.autoencoders.documented import documented
 from icfl.exceptions import InputError
-from icfl.learning.parameters import DEFAULT_BATCH_SIZE, DEFAULT_INIT, DEFAULT_MAX_ITER
+from icfl.learning.parameters import DEFAULT_INIT, DEFAULT_MAX_ITER
 
 __all__ = ["MatryoshkaSAE"]
 
@@ -83,7 +83,7 @@ class MatryoshkaSAE(BatchTopKSAE):
         aux_coefficient: float = 1 / 32,
         learning_rate: float | None = None,
         unit_norm_inputs: bool = True,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | str = "auto",
         max_iter: int | None = DEFAULT_MAX_ITER,
         max_steps: int | None = None,
         init: str | ArrayLike = DEFAULT_INIT,

@@ -37,6 +37,9 @@ WARM_UP_STEPS = 100
 DECAY = 0.2
 """Share of the planned steps, the last ones, over which it falls to zero."""
 LARGEST_GRADIENT = 1.0
+FIRST_NONZERO = 8
+DEAD_AFTER = 30
+"""Times that an average latent fires while one that does not comes to count as dead."""
 
 
 def default_learning_rate(n_components: int) -> float:
@@ -75,6 +78,20 @@ class Recipe:
     aux_coefficient: float
     k_aux: int
 
+    @property
+    def first_nonzero(self) -> int:
+        """Non-zeros that a run begins with."""
+        return min(self.n_nonzero, max(FIRST_NONZERO, self.n_nonzero // 4))
+
+    def n_nonzero_at(self, moment: Moment) -> int:
+        """Return the non-zeros a row is learnt with: few at first, all of them at the end.
+
+        With many, wrong latents reconstruct about as well as right ones, and stay.
+        """
+        first = self.first_nonzero
+        share = 1.0 if moment.progress is None else moment.progress**2
+        return round(first + (self.n_nonzero - first) * share)
+
     def rate(self, moment: Moment) -> float:
         """Return the step size: warm-up, then constant, at last falling to zero."""
         steps = moment.step + 1
@@ -85,7 +102,11 @@ class Recipe:
         return self.learning_rate * max(0.0, min(1.0, steps / warm_up, left))
 
     def dead(self, moment: Moment) -> NDArray[np.int64]:
-        """Return the latents that have not fired for as long as `moment` says."""
+        """Return the latents that have not fired for as long as an average one fires 30 times.
+
+        Never longer than one pass over the data.
+        """
         if self.aux_coefficient == 0:
             return np.empty(0, dtype=np.int64)
-        return np.flatnonzero(moment.silent_for >= moment.window)
+        window = min(moment.window, DEAD_AFTER * self.widths[-1] / self.n_nonzero)
+        return np.flatnonzero(moment.silent_for >= window)

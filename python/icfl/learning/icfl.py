@@ -26,6 +26,7 @@ from icfl.learning.parameters import (
     DEFAULT_MAX_ITER,
     DEFAULT_UPDATE,
     PAPER,
+    mini_batch,
     size,
 )
 from icfl.learning.pursuit import PursuitStepper
@@ -273,5 +274,5 @@ class ICFL(Learner):
             coherence_limit=self.coherence_limit,
         )
         return PursuitStepper(
-            self._coder(), update, batch_size=self.batch_size, n_jobs=check_n_jobs(self.n_jobs)
+            self._coder(), update, batch_size=mini_batch(self), n_jobs=check_n_jobs(self.n_jobs)
         )

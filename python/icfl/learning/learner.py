@@ -19,7 +19,7 @@ from icfl.coding.model import DictionaryModel
 from icfl.learning import runs, state
 from icfl.learning.history import Run
 from icfl.learning.minibatches import Survey, TrainingRows
-from icfl.learning.parameters import check_parameters
+from icfl.learning.parameters import check_parameters, mini_batch
 from icfl.learning.stepper import Arrays, Stepper
 from icfl.learning.training import Callback, Trainer, train
 
@@ -31,7 +31,7 @@ class Learner(DictionaryModel):
 
     n_components: int | str
     unit_norm_inputs: bool
-    batch_size: int
+    batch_size: int | str
     max_iter: int | None
     max_steps: int | None
     init: str | ArrayLike
@@ -169,7 +169,7 @@ class Learner(DictionaryModel):
         check_parameters(self)
         trainer = runs.started(self, rows) if first else runs.continued(self, rows)
         try:
-            for chunk in rows.chunks(self.batch_size):
+            for chunk in rows.chunks(mini_batch(self)):
                 trainer.step(chunk)
             trainer.record()
         finally:

@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_UPDATE",
     "PAPER",
     "check_parameters",
+    "mini_batch",
     "size",
 ]
 
@@ -28,6 +29,9 @@ AUTO_EXPANSION = 8
 
 DEFAULT_UPDATE = "online"
 DEFAULT_BATCH_SIZE = 1024
+BATCHES = 20
+"""Mini-batches of a pass that ``batch_size="auto"`` makes of little data, which need many steps."""
+SMALLEST_BATCH = 64
 DEFAULT_MAX_ITER = 20
 DEFAULT_INIT = "auto"
 
@@ -56,7 +60,8 @@ def check_parameters(model: Learner) -> None:
     model._unit_norm()
     if model.n_components != "auto":
         check_count(model.n_components, "n_components")
-    check_count(model.batch_size, "batch_size")
+    if model.batch_size != "auto":
+        check_count(model.batch_size, "batch_size")
     check_flag(model.sparse_output, "sparse_output")
     if isinstance(model.init, str):
         check_choice(model.init, "init", INITS)
@@ -71,6 +76,15 @@ def size(model: Learner, n_features: int) -> int:
     if isinstance(model.init, str):
         return AUTO_EXPANSION * n_features
     return len(check_matrix(model.init, "init"))
+
+
+def mini_batch(model: Learner, n_rows: int | None = None) -> int:
+    """Return the most rows of a mini-batch, for `n_rows` rows in all if that is known."""
+    if model.batch_size != "auto":
+        return int(model.batch_size)
+    if n_rows is None:
+        return DEFAULT_BATCH_SIZE
+    return min(DEFAULT_BATCH_SIZE, max(SMALLEST_BATCH, n_rows // BATCHES))
 
 
 def _check_limits(model: Learner) -> None:

@@ -11,7 +11,7 @@ from icfl.exceptions import InputError
 from icfl.learning.checkpoint import Checkpoint
 from icfl.learning.history import Run
 from icfl.learning.minibatches import Purpose, Schedule, TrainingRows, generator
-from icfl.learning.parameters import size
+from icfl.learning.parameters import mini_batch, size
 from icfl.learning.state import identity
 from icfl.learning.stepper import Stepper
 from icfl.learning.training import Trainer
@@ -70,7 +70,7 @@ def schedule_of(model: Learner, trainer: Trainer, n_rows: int) -> Schedule:
     """Return the mini-batches of a fit, and count dead atoms over one pass of them."""
     schedule = Schedule(
         n_rows,
-        batch_size=model.batch_size,
+        batch_size=mini_batch(model, n_rows),
         max_iter=model.max_iter,
         max_steps=model.max_steps,
         held_back=_held_back(model),
@@ -95,7 +95,7 @@ def open_checkpoint(model: Learner, rows: TrainingRows, *, resume: bool) -> Chec
 
 
 def _trainer(model: Learner, stepper: Stepper, run: Run) -> Trainer:
-    return Trainer(stepper, run, dead_window=DEAD_STEPS * model.batch_size)
+    return Trainer(stepper, run, dead_window=DEAD_STEPS * mini_batch(model))
 
 
 def _held_back(model: Learner) -> float:

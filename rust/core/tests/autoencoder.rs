@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Random, gamma, inner, length, team, widened};
-use icfl_core::autoencoder::{Activation, Autoencoder, Options};
+use icfl_core::autoencoder::{Activation, Autoencoder, Options, Step};
 use icfl_core::codes::Codes;
 use icfl_core::kernels::Simd;
 
@@ -17,6 +17,10 @@ const AUX: f64 = 0.5;
 
 /// Parameters in the order of `Tensors::parts`: W, D, c, b.
 type Parameters = [Vec<f64>; 4];
+
+fn step(rate: f64, dead: &[usize]) -> Step<'_> {
+    Step { n_nonzero: 3, rate, dead }
+}
 
 struct Problem {
     x: Vec<f32>,
@@ -32,14 +36,7 @@ impl Problem {
         let encoder = decoder.iter().map(|v| v + random.uniform(-0.1, 0.1)).collect();
         let parameters = [encoder, decoder, random.values(M), random.values(D)];
         let widths = widths.to_vec();
-        let options = Options {
-            activation,
-            n_nonzero: 3,
-            widths,
-            k_aux: M,
-            aux_coefficient: AUX,
-            largest_gradient: 1e9,
-        };
+        let options = Options { activation, widths, k_aux: M, aux_coefficient: AUX, largest_gradient: 1e9 };
         let mut x = random.values(N * D);
         let empty = random.below(N);
         x[empty * D..(empty + 1) * D].fill(0.0);
@@ -90,7 +87,7 @@ impl Problem {
 
     fn check(&self, simd: Simd, what: &str) {
         let mut autoencoder = self.autoencoder(simd);
-        let found = autoencoder.advance(&self.x, 1e-3, &self.dead, &team(2)).unwrap();
+        let found = autoencoder.advance(&self.x, step(1e-3, &self.dead), &team(2)).unwrap();
         let untouched = autoencoder.state().values.parts().map(<[f32]>::to_vec);
         assert_eq!(untouched, self.parameters, "nothing moves before the step is committed");
         autoencoder.commit();
@@ -153,7 +150,7 @@ fn decoder_rows_keep_unit_norm_and_gradients_their_largest_one() {
     problem.options.largest_gradient = 1e-3;
     for simd in Simd::available() {
         let mut autoencoder = problem.autoencoder(simd);
-        autoencoder.advance(&problem.x, 0.1, &[1], &team(2)).unwrap();
+        autoencoder.advance(&problem.x, step(0.1, &[1]), &team(2)).unwrap();
         autoencoder.commit();
         let first = autoencoder.state().first.parts();
         let norm = length(&widened(&first.concat()));
@@ -169,13 +166,13 @@ fn decoder_rows_keep_unit_norm_and_gradients_their_largest_one() {
 fn a_step_that_was_not_committed_is_lost() {
     let problem = Problem::new(Activation::TopK, &[M], &[]);
     let mut autoencoder = problem.autoencoder(Simd::detect().unwrap());
-    autoencoder.advance(&problem.x, 0.1, &[], &team(2)).unwrap();
+    autoencoder.advance(&problem.x, step(0.1, &[]), &team(2)).unwrap();
     autoencoder.state_mut();
     autoencoder.commit();
     assert_eq!(autoencoder.state().steps, 0);
-    assert!(autoencoder.advance(&problem.x[1..], 0.1, &[], &team(2)).is_err());
-    assert!(autoencoder.advance(&problem.x, 0.1, &[M], &team(2)).is_err());
-    assert!(autoencoder.advance(&[f32::NAN; D], 0.1, &[], &team(2)).is_err());
+    assert!(autoencoder.advance(&problem.x[1..], step(0.1, &[]), &team(2)).is_err());
+    assert!(autoencoder.advance(&problem.x, step(0.1, &[M]), &team(2)).is_err());
+    assert!(autoencoder.advance(&[f32::NAN; D], step(0.1, &[]), &team(2)).is_err());
     autoencoder.commit();
     assert_eq!(autoencoder.state().values.parts().map(<[f32]>::to_vec), problem.parameters);
 }

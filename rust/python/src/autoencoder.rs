@@ -5,7 +5,7 @@ use crate::convert::{
 };
 use crate::run::run;
 use crate::statistics::{ReconstructionSums, sums};
-use icfl_core::autoencoder::{Activation, Autoencoder, Options, Tensors};
+use icfl_core::autoencoder::{Activation, Autoencoder, Options, Step, Tensors};
 use numpy::{PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -38,30 +38,30 @@ impl PyAutoencoder {
         n_components: usize,
         n_features: usize,
         activation: &str,
-        n_nonzero: usize,
         widths: Vec<usize>,
         k_aux: usize,
         aux_coefficient: f64,
         largest_gradient: f64,
     ) -> PyResult<PyAutoencoder> {
         let activation = self::activation(activation)?;
-        let options = Options { activation, n_nonzero, widths, k_aux, aux_coefficient, largest_gradient };
+        let options = Options { activation, widths, k_aux, aux_coefficient, largest_gradient };
         Autoencoder::new(n_components, n_features, options, simd()?).map(PyAutoencoder).map_err(value_error)
     }
 
     /// Forms one step without showing it: returns codes and what reconstruction_sums finds for them.
-    #[pyo3(signature = (X, rate, dead, n_jobs))]
+    #[pyo3(signature = (X, n_nonzero, rate, dead, n_jobs))]
     fn advance<'py>(
         &mut self,
         py: Python<'py>,
         X: PyReadonlyArray2<'py, f32>,
+        n_nonzero: usize,
         rate: f64,
         dead: PyReadonlyArray1<'py, i64>,
         n_jobs: Option<usize>,
     ) -> PyResult<(NewCodeArrays<'py>, ReconstructionSums<'py>)> {
         let (x, _) = matrix(&X, "X")?;
         let dead = atoms(&dead, self.0.state().values.n_components())?;
-        let found = run(py, n_jobs, |team| self.0.advance(x, rate, &dead, team))?;
+        let found = run(py, n_jobs, |team| self.0.advance(x, Step { n_nonzero, rate, dead: &dead }, team))?;
         Ok((new_codes(py, found.codes), sums(py, found.reconstruction)))
     }
 

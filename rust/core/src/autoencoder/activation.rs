@@ -1,6 +1,6 @@
 //! What makes codes of pre-activations.
 
-use super::{Batch, Options};
+use super::Batch;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::encode::{Inputs, Selection, encode_above, encode_topk};
@@ -34,13 +34,13 @@ const ATTEMPTS: usize = 8;
 pub(super) fn encode(
     batch: &Batch<'_>,
     dictionary: &Dictionary,
-    options: &Options,
+    activation: Activation,
+    k: usize,
     expected: Option<f32>,
     team: &Team<'_>,
 ) -> Result<(Codes, f32)> {
     let inputs = inputs(batch, batch.n(), dictionary)?;
-    let k = options.n_nonzero;
-    match options.activation {
+    match activation {
         Activation::TopK => Ok((encode_topk(&inputs, k, Selection::Positive, team)?, 0.0)),
         Activation::AbsTopK => Ok((encode_topk(&inputs, k, Selection::Absolute, team)?, 0.0)),
         Activation::BatchTopK => {

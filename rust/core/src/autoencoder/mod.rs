@@ -40,8 +40,6 @@ use std::sync::Arc;
 pub struct Options {
     /// What makes codes of pre-activations.
     pub activation: Activation,
-    /// Non-zeros of a code, on average over the mini-batch for [`Activation::BatchTopK`].
-    pub n_nonzero: usize,
     /// Increasing sizes of the nested dictionaries, the last one M.
     pub widths: Vec<usize>,
     /// Dead latents that model what is left of a row.
@@ -50,6 +48,17 @@ pub struct Options {
     pub aux_coefficient: f64,
     /// Norm that all gradients together are scaled down to.
     pub largest_gradient: f64,
+}
+
+/// How one step is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Non-zeros of a code, on average over the mini-batch for [`Activation::BatchTopK`].
+    pub n_nonzero: usize,
+    /// Step size of Adam.
+    pub rate: f64,
+    /// Latents that get the auxiliary loss, ascending.
+    pub dead: &'a [usize],
 }
 
 /// Parameters, or one of the moments of their gradients.
@@ -185,13 +194,13 @@ impl Autoencoder {
         &mut self.state
     }
 
-    /// Forms one step on packed rows, shape (n, d), without showing it; `dead` latents, ascending, get the
-    /// auxiliary loss.
+    /// Forms one step on packed rows, shape (n, d), without showing it.
     ///
     /// # Errors
     /// [`Error::Argument`] for shapes that do not fit or gradients that are not finite, or cancellation.
-    pub fn advance(&mut self, x: &[f32], rate: f64, dead: &[usize], team: &Team<'_>) -> Result<Found> {
+    pub fn advance(&mut self, x: &[f32], how: Step<'_>, team: &Team<'_>) -> Result<Found> {
         let (m, d) = (self.state.values.n_components(), self.state.values.n_features());
+        let Step { n_nonzero, rate, dead } = how;
         if x.is_empty() || !x.len().is_multiple_of(d) || dead.iter().any(|&latent| latent >= m) {
             return Err(Error::Argument(
                 "X must have the width of the autoencoder and at least one row".into(),
@@ -201,7 +210,8 @@ impl Autoencoder {
         let batch = Batch { x, d, bias: &self.state.values.bias, simd: self.simd };
         let dictionary = Dictionary::sharing(self.state.values.encoder.clone(), d, self.simd, team)?
             .with_offsets(self.state.values.encoder_bias.clone())?;
-        let (codes, smallest) = activation::encode(&batch, &dictionary, &self.options, self.guess(), team)?;
+        let (codes, smallest) =
+            activation::encode(&batch, &dictionary, self.options.activation, n_nonzero, self.guess(), team)?;
         let auxiliary = auxiliary::encode(&batch, &self.state.values, dead, self.options.k_aux, team)?;
         drop(dictionary);
         let pass = Pass {
