@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from icfl import baselines, datasets, exceptions, io, metrics, updates
     from icfl.autoencoders import AbsTopKSAE, BatchTopKSAE, MatryoshkaSAE, TopKSAE
     from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
+    from icfl.exchange import load_external, save_external
     from icfl.io import open_activations
     from icfl.learning import ICFL
     from icfl.persistence import load, save
@@ -37,9 +38,11 @@ __all__ = [
     "exceptions",
     "io",
     "load",
+    "load_external",
     "metrics",
     "open_activations",
     "save",
+    "save_external",
     "updates",
 ]
 
@@ -56,8 +59,10 @@ _HOME = {
     "encode_omp": "coding",
     "encode_topk": "coding",
     "load": "persistence",
+    "load_external": "exchange",
     "open_activations": "io",
     "save": "persistence",
+    "save_external": "exchange",
 }
 
 
