@@ -264,6 +264,7 @@ OUTERMOST = ("cli", "report")
 # Where each optional package may be imported, and nowhere else; inside functions but for torch.
 HOMES = {
     "torch": ("torch", "exchange"),
+    "huggingface_hub": ("hub",),
     "pandas": ("io", "datasets"),
     "pyarrow": ("io",),
     "zarr": ("io",),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from icfl._core import __version__
 
 if TYPE_CHECKING:
-    from icfl import baselines, datasets, exceptions, io, metrics, updates
+    from icfl import baselines, datasets, exceptions, hub, io, metrics, updates
     from icfl.autoencoders import AbsTopKSAE, BatchTopKSAE, MatryoshkaSAE, TopKSAE
     from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
     from icfl.exchange import load_external, save_external
@@ -36,6 +36,7 @@ __all__ = [
     "encode_omp",
     "encode_topk",
     "exceptions",
+    "hub",
     "io",
     "load",
     "load_external",
