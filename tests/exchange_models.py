@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
+import icfl
 from icfl import autoencoders
 from icfl.autoencoders.given import given
 from icfl.exchange.weights import Weights
 
 N_FEATURES, N_COMPONENTS, N_NONZERO = 5, 12, 3
 X = (np.random.default_rng(5).normal(size=(50, N_FEATURES)) * 2 + 0.5).astype(np.float32)
+
+
+TAKES = {
+    "sae_lens": ("topk", "unit_norm", "abs_topk", "batch_topk", "relu", "matryoshka"),
+    "sparsify": ("topk",),
+    "dictionary_learning": ("topk", "batch_topk", "relu", "matryoshka"),
+    "openai": ("relu",),
+    "saev": ("topk", "batch_topk", "relu"),
+}
+"""Which of the models every layout can say."""
 
 
 def model_of(name: str, *, threshold: Any = None, scale: float = 1.0, **params: Any) -> Any:
@@ -63,3 +77,31 @@ def assert_same_codes(actual: Any, expected: np.ndarray) -> None:
     dense = actual.toarray() if hasattr(actual, "toarray") else np.asarray(actual)
     np.testing.assert_array_equal(dense != 0, expected != 0)
     np.testing.assert_allclose(dense, expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
+
+
+def sae_lens_folder(folder: Path, tensors: dict[str, Any], config: dict[str, Any]) -> Path:
+    """Write a SAELens folder: that of the TopK model, changed; None takes a value away."""
+    icfl.save_external(models()["topk"], folder, "sae_lens")
+    known = load_file(folder / "sae_weights.safetensors") | tensors
+    kept = {k: np.ascontiguousarray(v) for k, v in known.items() if v is not None}
+    save_file(kept, folder / "sae_weights.safetensors")
+    told = json.loads((folder / "cfg.json").read_text()) | config
+    told = {k: v for k, v in told.items() if v != "absent"}
+    (folder / "cfg.json").write_text(json.dumps(told))
+    return folder
+
+
+def interplm_folder(folder: Path, trainer: str, **changes: Any) -> Path:
+    """Write an InterPLM folder: that of a BatchTopK model, changed; None takes a tensor away."""
+    import torch
+
+    icfl.save_external(models()["batch_topk"], folder, "dictionary_learning")
+    (folder / "config.json").unlink()
+    if trainer:
+        line = f"trainer_cfg: !!python/object:interplm.train.trainers.x.{trainer}TrainerConfig\n"
+        (folder / "config.yaml").write_text(f"!!python/object:interplm.C\n{line}  lr: 0.0\n")
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    tensors = {k: torch.tensor(v) for k, v in changes.items() if v is not None}
+    kept = {k: v for k, v in (state | tensors).items() if changes.get(k, 0) is not None}
+    torch.save(kept, folder / "ae.pt")
+    return folder

@@ -78,16 +78,15 @@ def load_external(
     Examples
     --------
     >>> import tempfile, numpy as np, icfl
-    >>> from icfl.autoencoders import TopKSAE
-    >>> from icfl.autoencoders.given import given
-    >>> eye, zero = np.eye(4), np.zeros(4)
-    >>> arrays = {"encoder": eye, "encoder_bias": zero, "components": eye, "bias": zero}
-    >>> model = given(TopKSAE(4, n_nonzero=1, unit_norm_inputs=False), arrays)
+    >>> X = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    >>> model = icfl.TopKSAE(16, n_nonzero=3, unit_norm_inputs=False, max_iter=1).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     icfl.save_external(model, folder, "sae_lens")
     ...     loaded = icfl.load_external(folder)
-    >>> loaded.transform([[1.0, 3.0, -4.0, 2.0]]).toarray()
-    array([[0., 3., 0., 0.]], dtype=float32)
+    >>> type(loaded).__name__, loaded.n_nonzero
+    ('TopKSAE', 3)
+    >>> np.allclose(loaded.transform(X).toarray(), model.transform(X).toarray(), atol=1e-5)
+    True
     """
     check_choice(inputs, "inputs", _INPUTS)
     if activation is not None:
@@ -153,11 +152,8 @@ def save_external(
     Examples
     --------
     >>> import pathlib, tempfile, numpy as np, icfl
-    >>> from icfl.autoencoders import TopKSAE
-    >>> from icfl.autoencoders.given import given
-    >>> eye, zero = np.eye(4), np.zeros(4)
-    >>> arrays = {"encoder": eye, "encoder_bias": zero, "components": eye, "bias": zero}
-    >>> model = given(TopKSAE(4, n_nonzero=1, unit_norm_inputs=False), arrays)
+    >>> X = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    >>> model = icfl.TopKSAE(16, n_nonzero=3, unit_norm_inputs=False, max_iter=1).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     icfl.save_external(model, folder, "sparsify")
     ...     sorted(file.name for file in pathlib.Path(folder).iterdir())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -35,6 +36,7 @@ _DTYPES = {
 }
 _PEEK = 1 << 20
 """Bytes of a torch file that are searched for the names of its tensors."""
+_DAMAGED = (zipfile.BadZipFile, zlib.error)
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how torch files begin, and began before 2020
 
 
@@ -67,7 +69,7 @@ def mentions(path: Path, key: str) -> bool:
             with zipfile.ZipFile(file) as archive:
                 names = [n for n in archive.namelist() if n.endswith("data.pkl")]
                 return any(key.encode() in archive.open(name).read(_PEEK) for name in names)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+        except (*_DAMAGED, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
             return False
 
 
