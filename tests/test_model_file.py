@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
 
-from icfl import model_file
+from icfl import _files, model_file
 from icfl.exceptions import InputError, InputTypeError
 
 Tensors = dict[str, np.ndarray]
@@ -201,9 +201,7 @@ def test_a_failed_write_leaves_everything_as_it_was(
 
     with monkeypatch.context() as patch:
         if failing == "write":
-            patch.setattr(
-                model_file, "open", lambda *a: FailingFile(*a, error=error), raising=False
-            )
+            patch.setattr(_files, "open", lambda *a: FailingFile(*a, error=error), raising=False)
         else:
             patch.setattr(os, failing, fail)
         with pytest.raises(type(error)):
@@ -247,7 +245,7 @@ def test_sigkill_leaves_one_version_or_the_other(tmp_path: Path) -> None:
     code = """
         import itertools, sys
         import numpy as np
-        from icfl import model_file
+        from icfl import _files, model_file
 
         for i in itertools.count():
             model_file.write(sys.argv[1], {"x": np.full(1_000_000, i, np.int32)}, {"i": i})

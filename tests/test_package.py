@@ -37,8 +37,10 @@ PROMISED = {
     "encode_omp",
     "encode_topk",
     "load",
+    "load_external",
     "metrics",
     "open_activations",
+    "save_external",
 }
 
 
@@ -219,7 +221,10 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 # What it costs to import
 
-OPTIONAL = {"torch", "pandas", "pyarrow", "matplotlib", "zarr", "anndata", "dask", "jinja2", "rich"}
+OPTIONAL = {
+    "torch", "pandas", "pyarrow", "matplotlib", "zarr", "anndata", "dask", "jinja2", "rich",
+    "huggingface_hub",
+}  # fmt: skip
 
 
 def fresh_python(code: str) -> str:
@@ -254,11 +259,12 @@ print(*sys.modules)
 
 # Layers from the bottom up: the core, adapters, what faces people. A module may import from its own
 # layer and those below; `icfl` itself names its parts by string only.
-ADAPTERS = ("io", "torch")
+ADAPTERS = ("exchange", "io", "torch")
 OUTERMOST = ("cli", "report")
 # Where each optional package may be imported, and nowhere else; inside functions but for torch.
 HOMES = {
-    "torch": ("torch",),
+    "torch": ("torch", "exchange"),
+    "huggingface_hub": ("hub",),
     "pandas": ("io", "datasets"),
     "pyarrow": ("io",),
     "zarr": ("io",),

@@ -246,12 +246,31 @@ def raw_inputs() -> baselines.RawInputs:
     return baselines.RawInputs(n_nonzero=2).fit(ROWS)
 
 
+def topk_sae() -> icfl.TopKSAE:
+    return icfl.TopKSAE(9, n_nonzero=3, max_steps=3, random_state=0).fit(ROWS)
+
+
+def abs_topk_sae() -> icfl.AbsTopKSAE:
+    return icfl.AbsTopKSAE(9, n_nonzero=3, max_steps=3, random_state=0).fit(ROWS)
+
+
+def batch_topk_sae() -> icfl.BatchTopKSAE:
+    model = icfl.BatchTopKSAE(9, n_nonzero=3, max_steps=3, unit_norm_inputs=False, random_state=0)
+    return model.fit(ROWS)
+
+
+def matryoshka_sae() -> icfl.MatryoshkaSAE:
+    model = icfl.MatryoshkaSAE(9, n_nonzero=3, widths=(2, 9), max_steps=3, random_state=0)
+    return model.fit(ROWS)
+
+
 def pipeline() -> Pipeline:
     return Pipeline([("whiten", whitener()), ("learn", learner())])
 
 
 BASELINES = [pca, ica, nmf, kmeans, random_atoms, raw_inputs]
-OWN = [whitener, batch_whitener, coder, learner, *BASELINES, pipeline]
+AUTOENCODERS = [topk_sae, abs_topk_sae, batch_topk_sae, matryoshka_sae]
+OWN = [whitener, batch_whitener, coder, learner, *AUTOENCODERS, *BASELINES, pipeline]
 
 
 def test_every_class_that_can_be_saved_is_among_them() -> None:

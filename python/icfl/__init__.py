@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from icfl._core import __version__
 
 if TYPE_CHECKING:
-    from icfl import baselines, datasets, exceptions, io, metrics, updates
+    from icfl import baselines, datasets, exceptions, hub, io, metrics, updates
     from icfl.autoencoders import AbsTopKSAE, BatchTopKSAE, MatryoshkaSAE, TopKSAE
     from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
+    from icfl.exchange import load_external, save_external
     from icfl.io import open_activations
     from icfl.learning import ICFL
     from icfl.persistence import load, save
@@ -35,11 +36,14 @@ __all__ = [
     "encode_omp",
     "encode_topk",
     "exceptions",
+    "hub",
     "io",
     "load",
+    "load_external",
     "metrics",
     "open_activations",
     "save",
+    "save_external",
     "updates",
 ]
 
@@ -56,8 +60,10 @@ _HOME = {
     "encode_omp": "coding",
     "encode_topk": "coding",
     "load": "persistence",
+    "load_external": "exchange",
     "open_activations": "io",
     "save": "persistence",
+    "save_external": "exchange",
 }
 
 

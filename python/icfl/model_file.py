@@ -23,17 +23,13 @@ https://github.com/huggingface/safetensors#format
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import math
 import os
 import re
 import reprlib
-import secrets
-from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +37,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as _deserialize
 from safetensors.numpy import save as _serialize
 
+from icfl._files import replace_file
 from icfl.exceptions import InputError, InputTypeError, ModelFileError
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "read", "write"]
@@ -120,7 +117,7 @@ def write(
     # tensors' names, and `envelope` has the digest before whatever the caller says.
     at = bytes(data[:header_end]).index(_NO_DIGEST.encode())
     digest = hashlib.sha256(data).hexdigest().encode()
-    _replace(Path(os.path.realpath(path)), (data[:at], digest, data[at + len(digest) :]))
+    replace_file(path, (data[:at], digest, data[at + len(digest) :]))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -333,38 +330,3 @@ def _plain(value: object) -> Any:
     raise InputTypeError(
         f"metadata: expected what JSON can hold, got {type(value).__name__}; arrays go to tensors"
     )
-
-
-def _replace(target: Path, pieces: tuple[bytes | memoryview, ...]) -> None:
-    """Write `pieces` beside `target`, force them to the disk, then take its name."""
-    if not target.parent.is_dir():
-        _missing_folder(target)
-    # Not `tempfile`: its files are 0600, and a model is shared as any file the user makes.
-    temporary = target.with_name(f".icfl-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(target.parent)
-
-
-def _missing_folder(target: Path) -> NoReturn:
-    message = f"cannot write {target.name}: its folder does not exist"
-    raise FileNotFoundError(errno.ENOENT, message, str(target.parent))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename outlast a power failure, where the system knows how to."""
-    with contextlib.suppress(OSError):  # Windows cannot open folders; some file systems cannot sync
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -41,6 +41,7 @@ from icfl.coding.coders import (
     join_codes,
 )
 from icfl.exceptions import InputError, InputScaleWarning
+from icfl.hub.pretrained import Pretrained
 from icfl.metrics.reconstruction import ReconstructionStats
 
 __all__ = ["DictionaryModel", "Prepared", "prepare", "prepared_blocks"]
@@ -57,7 +58,7 @@ class Prepared(NamedTuple):
     norms: NDArray[np.float32]
 
 
-class DictionaryModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DictionaryModel(Pretrained, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of `ICFL` and `SparseCoder`: everything that needs a dictionary but does not learn it.
 
     A subclass has the parameters `sparse_output` and `n_jobs` and says which coder it uses

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from icfl._validation import Floats, check_matrix, estimator_rows
 from icfl.exceptions import InputError, InputTypeError, ModelFileError
+from icfl.hub.pretrained import Pretrained
 from icfl.whitening import state
 from icfl.whitening.fitting import Options, add_statistics, collect, solve
 from icfl.whitening.mapping import lacking_controls
@@ -34,7 +35,7 @@ __all__ = ["ControlWhitener"]
 
 
 class ControlWhitener(
-    WhiteningResults, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Pretrained, WhiteningResults, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Whiten samples with the mean and covariance of the controls among them.
 

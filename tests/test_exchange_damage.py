@@ -1,0 +1,167 @@
+"""Files that mean harm or are damaged, writes that fail, and models that no layout can say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+
+import icfl
+from exchange_models import (
+    TAKES,
+    models,
+)
+from icfl import autoencoders
+from icfl.exceptions import InputError, InputTypeError, MissingDependencyError, ModelFileError
+
+MODELS = models()
+
+
+# Files that mean harm, and writes that fail
+
+
+class Harm:
+    """An object whose unpickling would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("layout", ["dictionary_learning", "openai", "saev"])
+def test_nothing_in_a_torch_file_is_executed(tmp_path: Path, layout: str, zipped: bool) -> None:
+    import torch
+
+    path, harm = tmp_path / "ae.pt", tmp_path / "harm"
+    state = {"encoder.weight": torch.zeros(3, 2), "pre_bias": Harm(harm)}
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    torch.load(path, weights_only=False)
+    assert harm.exists(), "the file does no harm even where it is allowed to"
+    harm.unlink()
+    if layout == "saev":
+        path.write_bytes(b'{"d_vit": 2}\n' + path.read_bytes())
+    for name in (layout, "auto"):
+        with pytest.raises(ModelFileError, match="nothing in it was executed") as caught:
+            icfl.load_external(path, name)
+        assert "\n" not in str(caught.value)
+    assert not harm.exists()
+
+
+@pytest.mark.parametrize("layout", TAKES)
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_files_cut_short(tmp_path: Path, layout: str, cut: int) -> None:
+    path = tmp_path / "m.pt"
+    icfl.save_external(MODELS[TAKES[layout][-1]], path, layout)
+    files = [path] if path.is_file() else list(path.iterdir())
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[:cut])
+        if file.suffix == ".json" and cut == -1:
+            continue  # but the final line break
+        with pytest.raises(ModelFileError):
+            icfl.load_external(path, layout)
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("layout", TAKES)
+def test_files_with_flipped_bytes(tmp_path: Path, layout: str) -> None:
+    """They have no checksums: what comes is a model of other numbers, or a ModelFileError."""
+    path, rng = tmp_path / "m.pt", random.Random(0)
+    icfl.save_external(MODELS[TAKES[layout][-1]], path, layout)
+    for file in [path] if path.is_file() else list(path.iterdir()):
+        whole = file.read_bytes()
+        for _ in range(60):
+            data = bytearray(whole)
+            for _ in range(rng.choice((1, 3, 20))):
+                data[rng.randrange(min(len(data), rng.choice((300, 10**6))))] = rng.randrange(256)
+            file.write_bytes(data)
+            with contextlib.suppress(ModelFileError):
+                icfl.load_external(path, rng.choice((layout, "auto")))
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("layout", TAKES)
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_failed_write_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: Any, layout: str, failing: str, existing: bool
+) -> None:
+    path = tmp_path / "m.pt"
+    old, new = TAKES[layout][0], TAKES[layout][-1]
+    if existing:
+        icfl.save_external(MODELS[old], path, layout)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, failing, fail)
+        with pytest.raises(KeyboardInterrupt):
+            icfl.save_external(MODELS[new], path, layout)
+    after = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert after == before
+    assert path.exists() == existing
+
+
+# What cannot be written, and what is missing
+
+
+@pytest.mark.parametrize("layout", ["sparsify", "dictionary_learning", "saev"])
+def test_unit_norm_has_no_place_in_most_layouts(tmp_path: Path, layout: str) -> None:
+    with pytest.raises(InputError, match=r"scales rows to unit norm.*format='sae_lens'"):
+        icfl.save_external(MODELS["unit_norm"], tmp_path / "m", layout)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "message"),
+    [
+        ("sparsify", "batch_topk", "layout of sparsify has topk codes, got batch_topk"),
+        ("openai", "batch_topk", "no threshold"),
+        ("openai", "abs_topk", "got abs_topk"),
+        ("saev", "abs_topk", "got abs_topk"),
+        ("dictionary_learning", "abs_topk", "got abs_topk"),
+        ("safetensors", "topk", "format must be one of 'sae_lens'"),
+        ("auto", "topk", "format must be one of 'sae_lens'"),
+    ],
+)
+def test_models_a_layout_cannot_say(tmp_path: Path, layout: str, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        icfl.save_external(MODELS[name], tmp_path / "m", layout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_fitted_autoencoders_are_written(tmp_path: Path) -> None:
+    for other in (icfl.ICFL(), icfl.SparseCoder(np.eye(3)), make_pipeline(MODELS["topk"]), None):
+        kind = type(other).__name__
+        with pytest.raises(InputTypeError, match=rf"got {kind}.*icfl\.save keeps it"):
+            icfl.save_external(other, tmp_path / "m", "sae_lens")
+    with pytest.raises(NotFittedError):
+        icfl.save_external(autoencoders.TopKSAE(4), tmp_path / "m", "sae_lens")
+
+
+def test_without_torch(tmp_path: Path, monkeypatch: Any) -> None:
+    for layout in TAKES:
+        icfl.save_external(MODELS[TAKES[layout][-1]], tmp_path / f"{layout}.pt", layout)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for layout in ("sae_lens", "sparsify"):
+        icfl.load_external(tmp_path / f"{layout}.pt")
+        icfl.save_external(MODELS["topk"], tmp_path / "again", layout)
+    for layout in ("dictionary_learning", "openai", "saev"):
+        with pytest.raises(MissingDependencyError, match=r'pip install "icfl\[torch\]"'):
+            icfl.load_external(tmp_path / f"{layout}.pt")
+        with pytest.raises(MissingDependencyError, match=r'pip install "icfl\[torch\]"'):
+            icfl.save_external(MODELS[TAKES[layout][-1]], tmp_path / "new", layout)
+    assert not (tmp_path / "new").exists()
