@@ -13,7 +13,7 @@ import numpy as np
 
 LARGEST_GRADIENT = 1.0
 FLOOR = 8 * float(np.finfo(np.float32).eps)
-"""Scores of the pursuit below this share of ‖x − b‖ · max ‖d‖ are rounding."""
+"""Scores of the pursuit below this share of |x - b| · max ‖d‖ are rounding."""
 
 
 @dataclass
@@ -186,4 +186,4 @@ def move(params, gradients, moments, t, rate):
 
 def threshold_after(threshold, smallest, t):
     """The running threshold of "batch_topk" after step number `t`, which counts from 1."""
-    return threshold + (smallest - threshold) / min(max(t / 5, 1), 100)
+    return threshold + (smallest - threshold) / min(max(t / 20, 1), 100)

@@ -6,6 +6,8 @@ finite differences in `test_sae_oracle.py`.
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.sparse import issparse
@@ -112,14 +114,14 @@ def test_steps_follow_float64(name):
     for _ in range(5):
         X = steps.batch()
         outcome, found = steps.step(X, dead)
-        residual, cosine, mean, centred = outcome.sums
+        residual, _, mean, centred = outcome.sums
         assert residual == pytest.approx(np.square(found.residual).sum(), rel=1e-4)
         assert outcome.n_nonzero == np.count_nonzero(found.codes)
         assert sorted(set(outcome.active)) == sorted(set(np.nonzero(found.codes)[1]))
         np.testing.assert_allclose(mean, X.mean(axis=0, dtype=float), atol=1e-12)
         np.testing.assert_allclose(centred, X.var(axis=0, dtype=float) * len(X), rtol=1e-10)
-        # Adam divides a gradient by its own size, rounding included, so where one is near zero a step
-        # may go the other way; the parameters are then apart by up to two steps.
+        # Adam divides a gradient by its own size, rounding included: where one is near zero, a step
+        # may go the other way, and the parameters are apart by up to two steps.
         for part in NAMES:
             ours, theirs = steps.stepper.fitted()[part], steps.params[part]
             assert np.mean(abs(ours - theirs) > 1e-3 * RATE) < 0.02
@@ -209,8 +211,6 @@ def test_resumed_fit_has_the_bits_of_an_uninterrupted_one(cls, step, X, tmp_path
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_partial_fit_goes_on_after_copies_and_files(cls, X, tmp_path):
-    import pickle
-
     model = cls(**OPTIONS).fit(X)
     copy = pickle.loads(pickle.dumps(model))
     model.save(tmp_path / "model")
@@ -236,7 +236,7 @@ def test_codes_are_the_definition(cls, X):
     else:
         mask = pre > float(model.threshold_)
     found = Z.toarray()
-    # Ten features: scores are off by a few u of the norms, about one; ties that close may go either way.
+    # Scores are off by a few u of the norms, which are about one; ties that close may go either way.
     assert np.mean((found != 0) != mask) < 1e-3
     both = (found != 0) & mask
     np.testing.assert_allclose(found[both], pre[both], rtol=0, atol=1e-6)

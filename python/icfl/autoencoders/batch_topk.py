@@ -32,9 +32,8 @@ class BatchTopKSAE(SparseAutoencoder):
     <decoder>
     <encoder>
     threshold_ : ndarray of shape (), float32
-        What a pre-activation must exceed: the running mean, over a fifth of the run and a hundred
-        mini-batches at most, of the
-        smallest one kept.
+        What a pre-activation must exceed: the running mean, over a twentieth of the run and a
+        hundred mini-batches at most, of the smallest one kept.
     <counts>
 
     See Also

@@ -38,6 +38,8 @@ DECAY = 0.2
 """Share of the planned steps, the last ones, over which it falls to zero."""
 LARGEST_GRADIENT = 1.0
 FIRST_NONZERO = 8
+GROWTH = 0.9
+"""Share of the planned steps over which non-zeros grow to their full number."""
 DEAD_AFTER = 30
 """Times that an average latent fires while one that does not comes to count as dead."""
 
@@ -89,8 +91,8 @@ class Recipe:
         With many, wrong latents reconstruct about as well as right ones, and stay.
         """
         first = self.first_nonzero
-        share = 1.0 if moment.progress is None else moment.progress**2
-        return round(first + (self.n_nonzero - first) * share)
+        progress = 1.0 if moment.progress is None else min(1.0, moment.progress / GROWTH)
+        return round(first + (self.n_nonzero - first) * progress**2)
 
     def rate(self, moment: Moment) -> float:
         """Return the step size: warm-up, then constant, at last falling to zero."""

@@ -263,7 +263,7 @@ impl Batch<'_> {
 /// Most values that a running mean remembers.
 const MEMORY: f32 = 100.0;
 
-/// The mean after value number `count`: over a fifth of them or so, for what they are the mean of is learning.
+/// The mean after value number `count`: over a twentieth of them or so, for what they are the mean of learns.
 fn running_mean(mean: f32, value: f32, count: u64) -> f32 {
-    mean + (value - mean) / (count as f32 / 5.0).clamp(1.0, MEMORY)
+    mean + (value - mean) / (count as f32 / 20.0).clamp(1.0, MEMORY)
 }
