@@ -55,7 +55,9 @@ def main() -> None:
     arguments.add_argument("--passes", type=int, nargs="+", default=PASSES)
     options = arguments.parse_args()
     chosen = [name for name in LEARNERS if name.startswith(tuple(options.only) or "")]
-    print(f"| learner, non-zeros | {GOAL} with | cosine after {max(options.passes)} | dead | e.v. |")
+    print(
+        f"| learner, non-zeros | {GOAL} with | cosine after {max(options.passes)} | dead | e.v. |"
+    )
     print("|---|---|---|---|---|")
     for name in chosen:
         fits = {p: _fits(name, p, options) for p in sorted(options.passes)}
@@ -79,11 +81,9 @@ def _fit(name: str, passes: int, seed: int, zipf: float) -> Fit:
         M, **parameters, max_iter=passes, random_state=SEED_OF_FIT + seed
     ).fit(data.X)
     last = model.history_[-1]
-    # Only directions can be found by codes of either sign.
-    atoms = model.components_
-    if cls == "AbsTopKSAE":
-        atoms = np.vstack([atoms, -atoms])
-    cosine = dictionary_similarity(atoms, data.components)
+    # Codes of either sign find an atom or its negative.
+    sign: Any = "absolute" if cls == "AbsTopKSAE" else "signed"
+    cosine = dictionary_similarity(model.components_, data.components, sign=sign)
     return Fit(cosine, last["dead"], last["explained_variance"])
 
 

@@ -236,7 +236,7 @@ def test_codes_are_the_definition(cls, X):
     else:
         mask = pre > float(model.threshold_)
     found = Z.toarray()
-    # Scores are off by a few u of the norms, which are about one; ties that close may go either way.
+    # Scores are off by a few u of the norms, about one each; ties that close may go either way.
     assert np.mean((found != 0) != mask) < 1e-3
     both = (found != 0) & mask
     np.testing.assert_allclose(found[both], pre[both], rtol=0, atol=1e-6)
