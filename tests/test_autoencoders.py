@@ -7,6 +7,7 @@ finite differences in `test_sae_oracle.py`.
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import sae_oracle
 from icfl import _core
 from icfl.autoencoders.compiled import CompiledStepper
 from icfl.autoencoders.recipe import Recipe
-from icfl.exceptions import InputError
+from icfl.exceptions import DeadFeaturesWarning, InputError
 from icfl.learning.stepper import Moment
 from training_runs import planted
 
@@ -272,6 +273,23 @@ def test_nested_dictionaries_learn_with_fewer_atoms(X):
     assert model._widths(20) == (5, 20)
     assert icfl.MatryoshkaSAE()._widths(512) == (32, 64, 128, 256, 512)
     assert icfl.MatryoshkaSAE()._widths(3) == (1, 3)
+
+
+def test_a_mean_far_from_the_first_bias_is_warned_of_and_foretells_dead_latents():
+    X = planted(n=2000, d=20, M=40)
+    offset = 12 * X.std(axis=0).max() * np.sqrt(20) * oracles.unit_rows(np.ones((1, 20)))
+    X = X - X.mean(axis=0) + offset.astype(np.float32)
+    assert icfl.metrics.anisotropy(X) > 8
+    options = {"n_components": 40, "n_nonzero": 4, "max_iter": 10, "random_state": 0}
+    with pytest.warns(DeadFeaturesWarning, match="ControlWhitener"):
+        warned = icfl.TopKSAE(**options, init="linear").fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fine = icfl.TopKSAE(**options).fit(X)
+        icfl.TopKSAE(**options, init="linear").fit(X - X.mean(axis=0))
+    dead, dead_from_the_mean = (model.history_[-1]["dead"] for model in (warned, fine))
+    assert dead > 0.3
+    assert dead_from_the_mean < dead / 10
 
 
 @pytest.mark.parametrize(

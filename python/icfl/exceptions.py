@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "DeadFeaturesWarning",
     "IcflError",
     "InputError",
     "InputScaleWarning",
@@ -34,3 +35,7 @@ class MissingDependencyError(IcflError, ImportError):
 
 class InputScaleWarning(UserWarning):
     """Inputs are on another scale than those the model was fitted on."""
+
+
+class DeadFeaturesWarning(UserWarning):
+    """Many features of the autoencoder that is about to be trained will never fire."""

@@ -71,8 +71,8 @@ class Learner(DictionaryModel):
         """Return what rows are multiplied by, after unit norm if asked for."""
         return 1.0
 
-    def _foresee(self, survey: Survey) -> None:
-        """Warn of data that this learner will have trouble with."""
+    def _foresee(self, survey: Survey, fitted: Arrays) -> None:
+        """Warn of data that learning will have trouble with from where it starts."""
 
     def fit(
         self,

@@ -56,12 +56,12 @@ class Survey(NamedTuple):
     mean_norm: float
     mean_square: float
 
-    @property
-    def anisotropy(self) -> float:
-        """γ = ‖μ‖ / ‖σ‖ of the prepared rows, as `icfl.metrics.anisotropy` has it."""
-        centre = float(np.square(self.mean, dtype=np.float64).sum())
-        spread = self.mean_square - centre
-        return math.sqrt(centre / spread) if spread > 0 else math.inf
+    def anisotropy(self, origin: NDArray[np.float32]) -> float:
+        """Return ‖μ − origin‖ / ‖σ‖ of the prepared rows, as `icfl.metrics.anisotropy` for zero."""
+        mean = self.mean.astype(np.float64)
+        spread = self.mean_square - float(mean @ mean)
+        shift = float(np.linalg.norm(mean - origin))
+        return shift / math.sqrt(spread) if spread > 0 else 0.0
 
     def scaled(self, scale: float) -> Survey:
         """Return what would have been found with rows prepared at this scale."""

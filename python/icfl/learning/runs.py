@@ -28,11 +28,11 @@ DEAD_STEPS = 1000
 def started(model: Learner, rows: TrainingRows) -> Trainer:
     """Return a trainer before its first step."""
     survey = rows.survey()
-    model._foresee(survey)
     rows.scale = model._scale_for(survey)
     survey = survey.scaled(rows.scale)
     seed = _draw_seed(model)
     fitted = model._first_arrays(survey, rows, generator(seed, Purpose.INIT))
+    model._foresee(survey, fitted)
     run = Run.start(seed, *fitted["components"].shape)
     run.input_norm, run.input_scale = survey.mean_norm, rows.scale
     return _trainer(model, model._start(fitted), run)
