@@ -165,8 +165,8 @@ class SparseAutoencoder(Learner):
         if anisotropy > LARGEST_ANISOTROPY:
             warnings.warn(
                 f"the mean of the rows is {anisotropy:.1f} times their standard deviation away "
-                "from the bias that learning starts with, so that latents opposed to it will hardly "
-                'ever fire. Centre the rows (icfl.ControlWhitener does), or choose init="auto", '
+                "from the bias that learning starts with: latents opposed to it will hardly ever "
+                'fire. Centre the rows (icfl.ControlWhitener does), or choose init="auto", '
                 "which starts with the mean as bias",
                 DeadFeaturesWarning,
                 stacklevel=4,

@@ -90,8 +90,10 @@ def whitened(model: Any, X: Floats, batch: NDArray[Any] | None) -> Floats:
 
 
 def seen_by(dictionary: Any, X: Floats) -> NDArray[np.float32]:
-    """Return preprocessed rows as the dictionary sees them: float32, of unit norm if it says so."""
-    return prepare(X, bool(getattr(dictionary, "unit_norm_inputs", False)), dictionary.n_jobs)[0]
+    """Return preprocessed rows as the dictionary sees them: float32, scaled as it says."""
+    unit_norm = bool(getattr(dictionary, "unit_norm_inputs", False))
+    scale = float(getattr(dictionary, "input_scale_", 1.0))
+    return prepare(X, unit_norm, dictionary.n_jobs, scale=scale)[0]
 
 
 def apply_chunks(

@@ -1,5 +1,6 @@
 """What ICFL is measured against, with as many numbers per sample.
 
+- sparse autoencoders of the same width and as many non-zeros, with their default training;
 - a random dictionary: unit atoms drawn uniformly from the sphere, the same encoder and bias;
 - PCA: the first k scores, the best k-dimensional subspace there is;
 - PCA, largest k: of all scores the k of largest magnitude, chosen for each sample as a sparse code
@@ -16,9 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from icfl.autoencoders import BatchTopKSAE, TopKSAE
 from icfl.coding.encoders import encode_icfl
 
-__all__ = ["PrincipalAxes", "Representation", "encode_with", "random_atoms"]
+__all__ = [
+    "AUTOENCODERS",
+    "PrincipalAxes",
+    "Representation",
+    "autoencoder",
+    "encode_with",
+    "random_atoms",
+]
+
+
+AUTOENCODERS: dict[str, Any] = {"topk_sae": TopKSAE, "batch_topk_sae": BatchTopKSAE}
+"""By the name that results have them under."""
 
 
 class Representation(NamedTuple):
@@ -40,6 +53,20 @@ def random_atoms(shape: tuple[int, int], seed: int) -> NDArray[np.float32]:
     atoms = np.random.default_rng(seed).standard_normal(shape)
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     return atoms.astype(np.float32)
+
+
+def autoencoder(
+    cls: Any,
+    inputs: NDArray[np.float32],
+    train: NDArray[np.bool_],
+    n_components: int,
+    n_nonzero: int,
+    seed: int,
+) -> Representation:
+    """Train an autoencoder on some of the inputs (n, d) and encode all of them."""
+    model = cls(n_components, n_nonzero=n_nonzero, unit_norm_inputs=False, random_state=seed)
+    codes = model.fit(inputs[train]).transform(inputs)
+    return Representation(codes, model.inverse_transform(codes) / model.input_scale_)
 
 
 def encode_with(

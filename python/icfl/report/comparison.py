@@ -1,7 +1,7 @@
 """ICFL and its rivals on groups of samples that nothing was fitted on.
 
-For every held-out plate, whitener, dictionary, PCA and probes are fitted on the other plates alone,
-and everything is measured on the held-out one.
+For every held-out plate, whitener, dictionaries, PCA and probes are fitted on the other plates
+alone, and everything is measured on the held-out one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl.report.applying import seen_by
-from icfl.report.baselines import PrincipalAxes, Representation, encode_with, random_atoms
+from icfl.report.baselines import (
+    AUTOENCODERS,
+    PrincipalAxes,
+    Representation,
+    autoencoder,
+    encode_with,
+    random_atoms,
+)
 from icfl.report.evaluation import code_numbers, probe_on, reconstruction_numbers
 from icfl.report.names import METHODS
 
@@ -85,7 +92,7 @@ def compare(
     iterations : sequence of int
         Rounds of pursuit for the curve of reconstruction against sparsity.
     seed : int
-        Of the random dictionary.
+        Of the random dictionary and the autoencoders.
 
     Returns
     -------
@@ -101,6 +108,8 @@ def compare(
     axes = PrincipalAxes(fold.inputs[train])
     found = {name: encode_with(value, fold.inputs, fold.model) for name, value in atoms.items()}
     k = round(code_numbers(found["icfl"].codes[test])["l0"])
+    for name, cls in AUTOENCODERS.items():
+        found[name] = autoencoder(cls, fold.inputs, train, len(fold.model.components_), k, seed)
     found["pca"] = axes.first(fold.inputs, k)
     found["pca_largest"] = axes.largest(fold.inputs, k)
     found["inputs"] = Representation(fold.inputs, fold.inputs)
@@ -108,6 +117,8 @@ def compare(
     results["raw"] = _read_only(fold, labels)
     for name, points in _curves(fold, atoms, axes, iterations).items():
         results[name]["curve"] = points
+    for name in AUTOENCODERS:  # trained for one number of non-zeros: a point
+        results[name]["curve"] = [{number: results[name][number] for number in NUMBERS}]
     return {name: results[name] for name in METHODS}
 
 

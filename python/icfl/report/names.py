@@ -8,6 +8,8 @@ METHODS = {
     "raw": "raw features",
     "inputs": "inputs (whitened)",
     "icfl": "ICFL",
+    "topk_sae": "TopKSAE",
+    "batch_topk_sae": "BatchTopKSAE",
     "pca_largest": "PCA, largest k",
     "pca": "PCA, first k",
     "random_dictionary": "random dictionary",
