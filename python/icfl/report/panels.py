@@ -226,6 +226,8 @@ def _name_ends(
     axes: Any, ends: Mapping[str, tuple[float, float]], names: Methods, gap: float
 ) -> None:
     """Write each method's name to the right of where its line ends, without overlap."""
+    from matplotlib.patheffects import withStroke
+
     heights = _apart([y for _, y in ends.values()], gap)
     for (method, (x, _)), height in zip(ends.items(), heights, strict=True):
         axes.annotate(
@@ -237,6 +239,7 @@ def _name_ends(
             color=COLOURS[method],
             fontsize=8,
             annotation_clip=False,
+            path_effects=[withStroke(linewidth=3, foreground="white")],  # over lines of others
         )
 
 
