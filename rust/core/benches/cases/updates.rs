@@ -2,6 +2,7 @@
 
 use super::data::{alone, dictionary, samples};
 use super::{Case, Setting, Work, work};
+use icfl_core::autoencoder::{Activation, Autoencoder, Options, Step};
 use icfl_core::codes::Codes;
 use icfl_core::dictionary::Dictionary;
 use icfl_core::encode::{Inputs, Selection, encode_topk};
@@ -15,6 +16,8 @@ const NON_ZEROS: usize = 32;
 pub(super) const CASES: &[Case] = &[
     ("decode", decode),
     ("adam_step", adam_step),
+    ("autoencoder_step", autoencoder_step),
+    ("autoencoder_step_with_dead", autoencoder_step_with_dead),
     ("online_accumulate", online_accumulate),
     ("online_sweep", online_sweep),
     ("coherent_pairs", coherent),
@@ -57,6 +60,37 @@ fn decode(s: Setting) -> Work {
 fn adam_step(s: Setting) -> Work {
     let (coded, adam) = (Coded::new(s), Adam::new(s.m, s.d, 1e-3, true));
     work(move || adam.step(&coded.batch(), coded.dictionary.atoms(), &coded.bias, s.simd, &alone()))
+}
+
+fn autoencoder_step(s: Setting) -> Work {
+    autoencoder(s, &[])
+}
+
+/// A tenth of the latents is dead.
+fn autoencoder_step_with_dead(s: Setting) -> Work {
+    let dead: Vec<_> = (0..s.m).step_by(10).collect();
+    autoencoder(s, &dead)
+}
+
+fn autoencoder(s: Setting, dead: &[usize]) -> Work {
+    let atoms = dictionary(s).atoms().to_vec();
+    let x = samples(s, &atoms);
+    let options = Options {
+        activation: Activation::TopK,
+        widths: vec![s.m],
+        k_aux: s.d / 2,
+        aux_coefficient: 1.0 / 32.0,
+        largest_gradient: 1.0,
+    };
+    let mut learner = Autoencoder::new(s.m, s.d, options, s.simd).expect("one width");
+    let [encoder, decoder, ..] = learner.state_mut().values.parts_mut();
+    encoder.copy_from_slice(&atoms);
+    decoder.copy_from_slice(&atoms);
+    let dead = dead.to_vec();
+    work(move || {
+        let step = Step { n_nonzero: NON_ZEROS, rate: 1e-4, dead: &dead };
+        learner.advance(&x, step, &alone()).map(|_| learner.commit())
+    })
 }
 
 fn online_accumulate(s: Setting) -> Work {
