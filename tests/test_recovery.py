@@ -43,6 +43,10 @@ class Planted:
             self._learnt[key] = model.fit(self.X).components_
         return self._learnt[key]
 
+    def autoencoder(self, cls, **options):
+        """An autoencoder with its default training."""
+        return cls(TRUE, random_state=self._seed, **options).fit(self.X)
+
     def matched_cosine(self, max_steps=400, **options):
         return dictionary_similarity(self.learn(max_steps, **options), self.truth)
 
@@ -107,3 +111,43 @@ def test_long_runs_do_not_drift(planted):
 def test_default_update_finds_more_than_adam_in_as_many_steps(planted):
     adam = planted.matched_cosine(update="adam", learning_rate=1e-3, **SMALL)
     assert planted.matched_cosine(**SMALL) > adam + 0.1  # 0.993 and 0.750
+
+
+@on_seeds(range(3))
+def test_a_topk_autoencoder_finds_planted_features_with_defaults(planted):
+    # With 32 non-zeros, three times as many as there are: 0.965 to 0.967.
+    model = planted.autoencoder(icfl.TopKSAE)
+    assert dictionary_similarity(model.components_, planted.truth) >= 0.95
+    assert model.history_[-1]["dead"] < 0.02
+
+
+@on_seeds([0])
+@pytest.mark.parametrize(
+    ("cls", "n_nonzero"),
+    [
+        (icfl.TopKSAE, 10),
+        (icfl.TopKSAE, 16),
+        (icfl.BatchTopKSAE, 16),
+        (icfl.MatryoshkaSAE, 16),
+        (icfl.AbsTopKSAE, 16),
+    ],
+)
+def test_autoencoders_find_planted_features(planted, cls, n_nonzero):
+    model = planted.autoencoder(cls, n_nonzero=n_nonzero)
+    sign = "absolute" if cls is icfl.AbsTopKSAE else "signed"
+    assert dictionary_similarity(model.components_, planted.truth, sign=sign) >= 0.95
+    assert model.history_[-1]["dead"] < 0.02
+
+
+@pytest.mark.parametrize(
+    "cls", [icfl.TopKSAE, icfl.BatchTopKSAE, icfl.MatryoshkaSAE, icfl.AbsTopKSAE]
+)
+@pytest.mark.parametrize("n_components", [512, "auto"])
+def test_few_latents_are_dead_on_real_wells(cls, n_components):
+    wells = icfl.datasets.load_cell_lines()
+    whitener = icfl.ControlWhitener(shrinkage="ledoit-wolf").fit(wells.data, control=wells.control)
+    X = whitener.transform(wells.data)
+    model = cls(n_components, random_state=0).fit(X)
+    active = np.unique(model.transform(X).indices)
+    assert 1 - len(active) / len(model.components_) < 0.02
+    assert model.score(X) > 0.85
