@@ -84,7 +84,7 @@ def backend_of(model: Learner) -> Backend | None:
     elif _name(model) == "rust":
         return None
     else:
-        value = import_module(f"icfl.{_name(model)}").TorchBackend()
+        value = import_module("icfl.torch").TorchBackend()
         backend = value if model.device is None else value.on(model.device)
     backend.check()
     return backend
