@@ -353,3 +353,18 @@ def test_the_suite_of_single_calls_runs():
     done = python("-m", "pytest", BENCHES, "--benchmark-disable", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+
+
+def test_the_gpu_benchmark_runs_and_says_where_there_is_none(tmp_path):
+    tiny = ["--M", "64", "--d", "16", "--batch", "64", "--batches", "4", "--repetitions", "1"]
+    done = python(BENCHES / "gpu.py", "--device", "cpu", *tiny, "--json", tmp_path / "gpu.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "gpu.json").read_text())["results"]
+    assert len(results) == 4
+    assert all(result["icfl"] > 0 and result["plain"] > 0 for result in results)
+    refused = ["-c", f"import sys; sys.path.insert(0, {str(BENCHES)!r}); import torch, gpu; "]
+    refused[1] += "torch.cuda.is_available = lambda: False; sys.exit(gpu.main([]))"
+    done = python(*refused)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "needs a CUDA device" in done.stderr

@@ -264,12 +264,28 @@ def matryoshka_sae() -> icfl.MatryoshkaSAE:
     return model.fit(ROWS)
 
 
+def jump_relu_sae() -> icfl.JumpReLUSAE:
+    model = icfl.JumpReLUSAE(9, n_nonzero=3, bandwidth=0.2, max_steps=3, random_state=0)
+    return model.fit(ROWS)
+
+
+def matching_pursuit_sae() -> icfl.MatchingPursuitSAE:
+    return icfl.MatchingPursuitSAE(9, n_nonzero=3, max_steps=3, random_state=0).fit(ROWS)
+
+
 def pipeline() -> Pipeline:
     return Pipeline([("whiten", whitener()), ("learn", learner())])
 
 
 BASELINES = [pca, ica, nmf, kmeans, random_atoms, raw_inputs]
-AUTOENCODERS = [topk_sae, abs_topk_sae, batch_topk_sae, matryoshka_sae]
+AUTOENCODERS = [
+    topk_sae,
+    abs_topk_sae,
+    batch_topk_sae,
+    matryoshka_sae,
+    jump_relu_sae,
+    matching_pursuit_sae,
+]
 OWN = [whitener, batch_whitener, coder, learner, *AUTOENCODERS, *BASELINES, pipeline]
 
 

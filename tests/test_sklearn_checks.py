@@ -42,6 +42,9 @@ FEW = {"n_components": 6, "n_nonzero": 2, "max_iter": 2}
         icfl.AbsTopKSAE(**FEW, init="random", tol=1e-3, batch_size=16),
         icfl.BatchTopKSAE(**FEW, aux_coefficient=0.0),
         icfl.MatryoshkaSAE(**FEW),
+        icfl.JumpReLUSAE(**FEW),
+        icfl.MatchingPursuitSAE(**FEW),
+        icfl.TopKSAE(**FEW, backend="torch"),
     ]
 )
 def test_autoencoders_pass(estimator, check):

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 from icfl._core import __version__
 
 if TYPE_CHECKING:
-    from icfl import baselines, datasets, exceptions, hub, io, metrics, updates
-    from icfl.autoencoders import AbsTopKSAE, BatchTopKSAE, MatryoshkaSAE, TopKSAE
+    from icfl import baselines, datasets, exceptions, hub, io, metrics, torch, updates
+    from icfl.autoencoders import (
+        AbsTopKSAE,
+        BatchTopKSAE,
+        JumpReLUSAE,
+        MatchingPursuitSAE,
+        MatryoshkaSAE,
+        TopKSAE,
+    )
     from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
     from icfl.exchange import load_external, save_external
     from icfl.io import open_activations
@@ -25,6 +32,8 @@ __all__ = [
     "AbsTopKSAE",
     "BatchTopKSAE",
     "ControlWhitener",
+    "JumpReLUSAE",
+    "MatchingPursuitSAE",
     "MatryoshkaSAE",
     "SparseCoder",
     "TopKSAE",
@@ -44,6 +53,7 @@ __all__ = [
     "open_activations",
     "save",
     "save_external",
+    "torch",
     "updates",
 ]
 
@@ -52,6 +62,8 @@ _HOME = {
     "AbsTopKSAE": "autoencoders",
     "BatchTopKSAE": "autoencoders",
     "ControlWhitener": "whitening",
+    "JumpReLUSAE": "autoencoders",
+    "MatchingPursuitSAE": "autoencoders",
     "MatryoshkaSAE": "autoencoders",
     "SparseCoder": "coding",
     "TopKSAE": "autoencoders",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeAlias, cast
@@ -33,6 +34,7 @@ __all__ = [
     "check_vector",
     "estimator_rows",
     "is_native",
+    "is_tensor",
     "iter_chunks",
     "native_floats",
 ]
@@ -115,7 +117,7 @@ def check_matrix(X: ArrayLike, name: str, *, minimum_rows: int = 0) -> NDArray[A
     """
     try:
         checked: NDArray[Any] = check_array(
-            X,
+            _as_array(X, name),
             dtype="numeric",
             ensure_all_finite=False,
             ensure_min_samples=minimum_rows,
@@ -164,6 +166,7 @@ def estimator_rows(estimator: object, X: ArrayLike, *, reset: bool) -> NDArray[A
     -------
     ndarray of shape (n_samples, n_features), floating, integer or boolean
     """
+    X = _as_array(X, "X")
     if not reset and _is_as_expected(estimator, X):
         return cast("NDArray[Any]", X)
     try:
@@ -173,6 +176,26 @@ def estimator_rows(estimator: object, X: ArrayLike, *, reset: bool) -> NDArray[A
     except (ValueError, TypeError) as error:
         raise _as_input_error(error) from error
     return checked
+
+
+def is_tensor(X: object) -> bool:
+    """Whether `X` is a tensor of PyTorch, which is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(X, torch.Tensor)
+
+
+def _as_array(X: Any, name: str) -> Any:
+    """Return a tensor as an array, over the same memory where NumPy has its type; else `X`."""
+    if not is_tensor(X):
+        return X
+    if X.device.type != "cpu" or str(X.layout) != "torch.strided":
+        raise InputTypeError(
+            f"{name} must be an array or a dense tensor on the CPU here, got a tensor on device "
+            f"{str(X.device)!r} of layout {X.layout}; learners with backend='torch' take others"
+        )
+    detached = X.detach()
+    # NumPy does not know bfloat16.
+    return detached.float().numpy() if str(X.dtype) == "torch.bfloat16" else detached.numpy()
 
 
 def _is_as_expected(estimator: object, X: ArrayLike) -> bool:

@@ -38,6 +38,8 @@ State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 CLASSES: dict[str, str] = {
     "AbsTopKSAE": "icfl.autoencoders",
     "BatchTopKSAE": "icfl.autoencoders",
+    "JumpReLUSAE": "icfl.autoencoders",
+    "MatchingPursuitSAE": "icfl.autoencoders",
     "MatryoshkaSAE": "icfl.autoencoders",
     "TopKSAE": "icfl.autoencoders",
     "ControlWhitener": "icfl.whitening",

@@ -37,7 +37,8 @@ class TopKAutoencoder(torch.nn.Module):
         self.latent_bias = torch.nn.Parameter(torch.zeros(len(D)))
         self.bias = torch.nn.Parameter(torch.zeros(D.shape[1]))
         self.optimiser = torch.optim.Adam(self.parameters(), lr=learning_rate)
-        self.silent_for = torch.zeros(len(D), dtype=torch.long)
+        self.silent_for: Tensor
+        self.register_buffer("silent_for", torch.zeros(len(D), dtype=torch.long))
         self.n_steps = 0
 
     @property
@@ -45,9 +46,9 @@ class TopKAutoencoder(torch.nn.Module):
         """The dictionary as it is now."""
         return self.decoder.detach().numpy()
 
-    def step(self, X: NDArray[np.float32]) -> None:
+    def step(self, X: NDArray[np.float32] | Tensor) -> None:
         """Take one step on the rows of X; the bias starts at the mean of the first ones."""
-        x = torch.from_numpy(X)
+        x = torch.as_tensor(X)
         if self.n_steps == 0:
             self.bias.data.copy_(x.mean(dim=0))
         self.n_steps += 1

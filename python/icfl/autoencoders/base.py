@@ -16,6 +16,7 @@ from icfl.autoencoders.compiled import CompiledStepper
 from icfl.autoencoders.recipe import Activation, Recipe, default_learning_rate
 from icfl.coding.coders import Coder, TopK, cached_dictionary
 from icfl.exceptions import DeadFeaturesWarning
+from icfl.learning.backends import Backend, backend_of
 from icfl.learning.initialisation import initial_dictionary
 from icfl.learning.learner import Learner
 from icfl.learning.minibatches import Survey, TrainingRows
@@ -61,7 +62,7 @@ class SparseAutoencoder(Learner):
         sparse_output: bool = True,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         device: str | None = None,
         verbose: int = 0,
         tol: float | None = None,
@@ -89,6 +90,7 @@ class SparseAutoencoder(Learner):
         self.checkpoint = checkpoint
         self.checkpoint_interval = checkpoint_interval
 
+    _backends: ClassVar[tuple[str, ...]] = ("rust", "torch")
     _activation: ClassVar[Activation]
     """How pre-activations become codes in training."""
 
@@ -174,6 +176,9 @@ class SparseAutoencoder(Learner):
 
     def _start(self, fitted: Arrays) -> Stepper:
         recipe = self._recipe(*fitted["components"].shape)
+        backend = backend_of(self)
+        if backend is not None:
+            return backend.autoencoder(recipe, fitted, self._coder_of)
         return CompiledStepper(recipe, fitted, self._coder_of, check_n_jobs(self.n_jobs))
 
     def _compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["documented"]
+__all__ = ["PYTORCH", "documented"]
 
 FIRST = """n_components : int or "auto", default="auto"
         Latents, and atoms of the dictionary; "auto" takes 8 per feature, or as many as `init` has
@@ -44,7 +44,8 @@ REST = """learning_rate : float, optional
     backend : {backends}, default="auto"
         Where a fit runs{which}.
     device : str, optional
-        Device of the backend "torch".
+        Device of the backend "torch", such as "cuda" or "cuda:1"; None is that of the rows where
+        they are tensors, else the CPU.
     verbose : int, default=0
         Above 0, every entry of the history is logged at level INFO to the logger "icfl".
     tol : float, optional
@@ -82,13 +83,19 @@ COUNTS = """input_scale_ : float
     history_ : list of dict
         As `ICFL.history_`."""
 
+PYTORCH = {
+    "backends": '{"auto", "torch"} or icfl.torch.TorchBackend',
+    "which": ": in PyTorch, both ways",
+}
+"""What is said of `backend` where only PyTorch trains."""
+
 Class = TypeVar("Class", bound=type)
 
 
 def documented(
     *,
     each: str = "",
-    backends: str = '{"auto", "rust", "torch"}',
+    backends: str = '{"auto", "rust", "torch"} or icfl.torch.TorchBackend',
     which: str = ': "auto" takes the compiled code on the CPU unless a `device` is asked for',
 ) -> Callable[[Class], Class]:
     """Return a decorator that puts the shared texts in a class's docstring.

@@ -13,6 +13,7 @@ from icfl._validation import check_count
 from icfl.autoencoders.batch_topk import BatchTopKSAE
 from icfl.autoencoders.documented import documented
 from icfl.exceptions import InputError
+from icfl.learning.backends import Backend
 from icfl.learning.parameters import DEFAULT_INIT, DEFAULT_MAX_ITER
 
 __all__ = ["MatryoshkaSAE"]
@@ -90,7 +91,7 @@ class MatryoshkaSAE(BatchTopKSAE):
         sparse_output: bool = True,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         device: str | None = None,
         verbose: int = 0,
         tol: float | None = None,

@@ -89,6 +89,10 @@ class DictionaryModel(Pretrained, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """Return what the coder encodes with; the same object until the dictionary changes."""
         return cached_dictionary(self, atoms)
 
+    def _elsewhere(self, X: object) -> Any:
+        """Return what has this class's methods for `X` on another backend; None: this does."""
+        return None
+
     def transform(self, X: ArrayLike) -> csr_array | NDArray[np.float32]:
         """Encode rows.
 
@@ -108,6 +112,9 @@ class DictionaryModel(Pretrained, ClassNamePrefixFeaturesOutMixin, TransformerMi
         InputError
             If `X` has another width than the dictionary or a value that is not finite.
         """
+        elsewhere = self._elsewhere(X)
+        if elsewhere is not None:
+            return elsewhere.transform(X)
         sparse = check_flag(self.sparse_output, "sparse_output")
         atoms, _ = self._atoms_and_bias()
         X = self._rows(X)
@@ -137,6 +144,10 @@ class DictionaryModel(Pretrained, ClassNamePrefixFeaturesOutMixin, TransformerMi
         InputError
             If `Z` has another width than the dictionary or a value that is not finite.
         """
+        elsewhere = self._elsewhere(Z)
+        if elsewhere is not None:
+            decoded: NDArray[np.float32] = elsewhere.inverse_transform(Z)
+            return decoded
         atoms, bias = self._atoms_and_bias()
         threads = check_n_jobs(self.n_jobs)
         codes = csr_array(Z) if issparse(Z) else check_matrix(Z, "Z")
@@ -169,6 +180,10 @@ class DictionaryModel(Pretrained, ClassNamePrefixFeaturesOutMixin, TransformerMi
         InputError
             If `X` has another width than the dictionary or a value that is not finite.
         """
+        elsewhere = self._elsewhere(X)
+        if elsewhere is not None:
+            again: NDArray[np.float32] = elsewhere.reconstruct(X)
+            return again
         atoms, _ = self._atoms_and_bias()
         X = self._rows(X)
         Xhat = np.empty((len(X), atoms.shape[1]), dtype=np.float32)
@@ -201,6 +216,9 @@ class DictionaryModel(Pretrained, ClassNamePrefixFeaturesOutMixin, TransformerMi
         InputError
             If `X` has another width than the dictionary or a value that is not finite.
         """
+        elsewhere = self._elsewhere(X)
+        if elsewhere is not None:
+            return float(elsewhere.score(X))
         stats = ReconstructionStats()
         for block, codes in self._encode_blocks(self._rows(X)):
             stats.update(block.rows, self._decode(codes))

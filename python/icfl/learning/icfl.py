@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from icfl import updates
 from icfl._validation import check_choice, check_n_jobs, check_number
 from icfl.coding.coders import BlockPursuit
+from icfl.learning.backends import Backend, backend_of
 from icfl.learning.initialisation import initial_dictionary
 from icfl.learning.learner import Learner
 from icfl.learning.minibatches import Survey, TrainingRows
@@ -30,7 +31,7 @@ from icfl.learning.parameters import (
     size,
 )
 from icfl.learning.pursuit import PursuitStepper
-from icfl.learning.stepper import Arrays
+from icfl.learning.stepper import Arrays, Stepper
 
 __all__ = ["ICFL"]
 
@@ -77,10 +78,13 @@ class ICFL(Learner):
         Source of all randomness. An int gives the same bits every time.
     n_jobs : int, optional
         Threads; None takes all cores. Results have the same bits for any number.
-    backend : {"auto", "rust"}, default="auto"
-        Where the work is done. Both mean the compiled code on the CPU.
-    device : None or "cpu", default=None
-        Device of the backend.
+    backend : {"auto", "rust", "torch"} or TorchBackend, default="auto"
+        Where the work is done: in the compiled code on the CPU ("rust"), or by PyTorch, whose
+        options `icfl.torch.TorchBackend` holds. "auto" is "torch" where `device` names another
+        device than the CPU, else "rust". With PyTorch, tensors give tensors.
+    device : str, optional
+        Device of PyTorch, such as "cuda" or "cuda:1"; None is that of the rows where they are
+        tensors, else the CPU.
     verbose : int, default=0
         Above 0, every entry of the history is logged at level INFO to the logger "icfl".
     tol : float, optional
@@ -160,6 +164,8 @@ class ICFL(Learner):
     ((500, 32), True)
     """
 
+    _backends = ("rust", "torch")
+
     def __init__(
         self,
         n_components: int | str = "auto",
@@ -180,7 +186,7 @@ class ICFL(Learner):
         sparse_output: bool = True,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         device: str | None = None,
         verbose: int = 0,
         tol: float | None = None,
@@ -264,7 +270,16 @@ class ICFL(Learner):
         )
         return {"components": components, "bias": bias}
 
-    def _start(self, fitted: Arrays) -> PursuitStepper:
+    def _start(self, fitted: Arrays) -> Stepper:
+        backend = backend_of(self)
+        if backend is not None:
+            return backend.pursuit(
+                self._coder(),
+                updates.value_of(self.update, self.learning_rate),
+                fitted,
+                unit_norm=self.atom_norm == "unit",
+                coherence_limit=self.coherence_limit,
+            )
         update = updates.start(
             self.update,
             fitted["components"],

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from icfl._validation import check_flag, check_n_jobs, estimator_rows
+from icfl._validation import check_flag, check_n_jobs, estimator_rows, is_tensor
 from icfl.coding.model import DictionaryModel
 from icfl.learning import runs, state
+from icfl.learning.backends import Backend, backend_of, on_accelerator
 from icfl.learning.history import Run
 from icfl.learning.minibatches import Survey, TrainingRows
 from icfl.learning.parameters import check_parameters, mini_batch
@@ -36,7 +37,7 @@ class Learner(DictionaryModel):
     max_steps: int | None
     init: str | ArrayLike
     random_state: int | np.random.RandomState | None
-    backend: str
+    backend: str | Backend
     device: str | None
     verbose: int
     tol: float | None
@@ -119,7 +120,7 @@ class Learner(DictionaryModel):
         trainer = runs.resumed(self, checkpoint, rows) if checkpoint and resume else None
         if trainer is None:
             trainer = runs.started(self, rows)
-        schedule = runs.schedule_of(self, trainer, len(rows))
+        schedule = runs.schedule_of(self, trainer, rows)
         try:
             train(
                 trainer,
@@ -202,8 +203,21 @@ class Learner(DictionaryModel):
         return self.components_, self.bias_
 
     def _training_rows(self, X: ArrayLike, *, reset: bool) -> TrainingRows:
+        backend = backend_of(self)
+        if backend is not None:
+            return backend.training_rows(self, X, reset=reset)
         checked = estimator_rows(self, X, reset=reset)
         return TrainingRows(checked, self._unit_norm(), check_n_jobs(self.n_jobs))
+
+    def _elsewhere(self, X: object) -> Any:
+        """Arrays are encoded by the compiled code unless a device other than the CPU is named."""
+        if not is_tensor(X) and not on_accelerator(self):
+            return None
+        backend = backend_of(self)
+        if backend is None:
+            return None
+        check_is_fitted(self, "components_")
+        return backend.fitted(self)
 
     def _fitted_arrays(self) -> Arrays:
         return {name: getattr(self, f"{name}_") for name in self._shapes(0, 0)}

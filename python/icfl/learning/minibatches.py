@@ -80,7 +80,14 @@ class TrainingRows:
         Whether rows are scaled to unit norm.
     n_jobs : int or None
         Threads.
+
+    Attributes
+    ----------
+    n_processes : int
+        Processes that learn together, each from as many rows.
     """
+
+    n_processes = 1
 
     def __init__(self, X: NDArray[Any], unit_norm: bool, n_jobs: int | None) -> None:
         self.X = X
@@ -101,7 +108,11 @@ class TrainingRows:
         """Return the prepared rows at increasing `indices`: in that order a disk is read best."""
         return self._prepared(native_floats(self.X[indices]))
 
-    def chunks(self, n_rows: int) -> Iterator[NDArray[np.float32]]:
+    def batch(self, indices: NDArray[Any]) -> Any:
+        """Return the prepared rows at increasing `indices` as a stepper takes them."""
+        return self.take(indices)
+
+    def chunks(self, n_rows: int) -> Iterator[Any]:
         """Yield all rows prepared, in their order, `n_rows` at a time."""
         for _, chunk in iter_chunks(self.X, n_rows):
             yield self._prepared(chunk)

@@ -8,6 +8,7 @@ import numpy as np
 
 from icfl._validation import check_choice, check_count, check_flag, check_matrix, check_number
 from icfl.exceptions import InputError
+from icfl.learning.backends import check_backend
 from icfl.learning.initialisation import INITS
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def check_parameters(model: Learner) -> None:
     if isinstance(model.init, str):
         check_choice(model.init, "init", INITS)
     _check_limits(model)
-    _check_backend(model)
+    check_backend(model)
 
 
 def size(model: Learner, n_features: int) -> int:
@@ -97,11 +98,3 @@ def _check_limits(model: Learner) -> None:
         check_number(model.tol, "tol")
     check_number(model.validation_fraction, "validation_fraction", low=0, high=1, closed=False)
     check_number(model.checkpoint_interval, "checkpoint_interval", low=0)
-
-
-def _check_backend(model: Learner) -> None:
-    check_choice(model.backend, "backend", ("auto", "rust", "torch"))
-    if model.backend == "torch":
-        raise InputError("backend='torch' is not available in this version; use 'auto' or 'rust'")
-    if model.device not in (None, "cpu"):
-        raise InputError(f"device must be None or 'cpu' with this backend, got {model.device!r}")

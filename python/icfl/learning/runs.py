@@ -35,7 +35,7 @@ def started(model: Learner, rows: TrainingRows) -> Trainer:
     model._foresee(survey, fitted)
     run = Run.start(seed, *fitted["components"].shape)
     run.input_norm, run.input_scale = survey.mean_norm, rows.scale
-    return _trainer(model, model._start(fitted), run)
+    return _trainer(model, model._start(fitted), run, rows)
 
 
 def resumed(model: Learner, checkpoint: Checkpoint, rows: TrainingRows) -> Trainer | None:
@@ -48,7 +48,7 @@ def resumed(model: Learner, checkpoint: Checkpoint, rows: TrainingRows) -> Train
     names = model._shapes(0, 0)
     stepper = model._start({name: arrays[name] for name in names})
     stepper.set_arrays(own)
-    return _trainer(model, stepper, run)
+    return _trainer(model, stepper, run, rows)
 
 
 def continued(model: Learner, rows: TrainingRows) -> Trainer:
@@ -63,20 +63,20 @@ def continued(model: Learner, rows: TrainingRows) -> Trainer:
         stepper = model._start(fitted)
         if model._stepper_arrays is not None:
             stepper.set_arrays(model._stepper_arrays)
-    return _trainer(model, stepper, run)
+    return _trainer(model, stepper, run, rows)
 
 
-def schedule_of(model: Learner, trainer: Trainer, n_rows: int) -> Schedule:
+def schedule_of(model: Learner, trainer: Trainer, rows: TrainingRows) -> Schedule:
     """Return the mini-batches of a fit, and count dead atoms over one pass of them."""
     schedule = Schedule(
-        n_rows,
-        batch_size=mini_batch(model, n_rows),
+        len(rows),
+        batch_size=mini_batch(model, len(rows)),
         max_iter=model.max_iter,
         max_steps=model.max_steps,
         held_back=_held_back(model),
         seed=trainer.run.seed,
     )
-    trainer.dead_window = schedule.n_rows
+    trainer.dead_window = schedule.n_rows * rows.n_processes
     return schedule
 
 
@@ -94,8 +94,9 @@ def open_checkpoint(model: Learner, rows: TrainingRows, *, resume: bool) -> Chec
     )
 
 
-def _trainer(model: Learner, stepper: Stepper, run: Run) -> Trainer:
-    return Trainer(stepper, run, dead_window=DEAD_STEPS * mini_batch(model))
+def _trainer(model: Learner, stepper: Stepper, run: Run, rows: TrainingRows) -> Trainer:
+    window = DEAD_STEPS * mini_batch(model) * rows.n_processes
+    return Trainer(stepper, run, dead_window=window)
 
 
 def _held_back(model: Learner) -> float:

@@ -70,6 +70,8 @@ def get_state(model: Learner) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         params["checkpoint"] = os.fspath(model.checkpoint)
     if "update" in params:
         params["update"] = _update_to_json(params["update"])
+    # A file says what was learnt, not where: it is opened on other machines.
+    params |= {"backend": "auto", "device": None}
     numbers, arrays = model._run.get_state()
     fitted = {"n_features_in_": model.n_features_in_, "n_iter_": model.n_iter_}
     names = getattr(model, "feature_names_in_", None)

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from icfl.exceptions import InputError
@@ -72,7 +71,7 @@ class Trainer:
         self.planned_steps: int | None = None
         self._clock = time.perf_counter()
 
-    def step(self, X: NDArray[np.float32]) -> None:
+    def step(self, X: Any) -> None:
         """Learn from one mini-batch of prepared rows, shape (b, d)."""
         with self._finite():
             outcome = self.stepper.advance(X, self.moment)
@@ -146,7 +145,7 @@ def train(
             break
         if checkpoint is not None and checkpoint.due:
             trainer.write(checkpoint)
-        trainer.step(rows.take(schedule.indices(run.step)))
+        trainer.step(rows.batch(schedule.indices(run.step)))
         if callback is not None:
             callback(Progress(run.step, schedule.n_steps, run.history))
     if checkpoint is not None:

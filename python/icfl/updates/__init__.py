@@ -23,6 +23,7 @@ __all__ = [
     "Update",
     "UpdateState",
     "start",
+    "value_of",
 ]
 
 UPDATES: dict[str, type[Adam] | type[Online]] = {"adam": Adam, "online": Online}
@@ -74,16 +75,45 @@ def start(
     >>> state.components.shape
     (3, 3)
     """
+    return value_of(update, learning_rate).start(
+        components, bias, unit_norm=atom_norm == "unit", coherence_limit=coherence_limit
+    )
+
+
+def value_of(update: str | Update, learning_rate: float | None = None) -> Update:
+    """Return the value that a name stands for, or the value itself.
+
+    Parameters
+    ----------
+    update : {"adam", "online"} or Update
+        A name stands for the value with its defaults.
+    learning_rate : float, optional
+        Step size of an update given by name, where it has one.
+
+    Returns
+    -------
+    Update
+        The value.
+
+    Raises
+    ------
+    InputError
+        As `start`.
+
+    Examples
+    --------
+    >>> import icfl
+    >>> icfl.updates.value_of("adam", 0.01)
+    Adam(learning_rate=0.01)
+    """
     if isinstance(update, str):
-        update = _named(update, learning_rate)
-    elif learning_rate is not None:
+        return _named(update, learning_rate)
+    if learning_rate is not None:
         raise InputError(
             "learning_rate must be None when update is a value, which holds its own; "
             f"got {learning_rate!r}"
         )
-    return update.start(
-        components, bias, unit_norm=atom_norm == "unit", coherence_limit=coherence_limit
-    )
+    return update
 
 
 def _named(name: str, learning_rate: float | None) -> Update:

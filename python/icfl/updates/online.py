@@ -150,9 +150,7 @@ class OnlineState:
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return the iterations to learn with: growing, and not beyond what d can identify."""
-        most = int(IDENTIFIABLE * self.components.shape[1] / atoms_per_iteration)
-        share = 1.0 if progress is None else min(1.0, progress / GROWTH)
-        return max(1, round(min(n_iterations, most) * share))
+        return growing_rounds(n_iterations, atoms_per_iteration, self.components.shape[1], progress)
 
     def step(
         self,
@@ -186,7 +184,7 @@ class OnlineState:
         freed = np.union1d(self._redundant(n_jobs), self._unused())
         residuals = X - _core.decode(codes, self.components, self.bias, n_jobs)
         weights = np.square(residuals, dtype=np.float64).sum(axis=1)
-        chosen = _draw(weights, len(freed), rng)
+        chosen = draw(weights, len(freed), rng)
         freed = rng.permutation(freed)[: len(chosen)]
         if len(freed) == 0:
             return
@@ -197,17 +195,9 @@ class OnlineState:
         self.n_replaced = len(freed)
 
     def _redundant(self, n_jobs: int | None) -> NDArray[np.int64]:
-        """Atoms that others reproduce, least energy first, none that another one needs."""
         if self._coherence_limit is None:
             return np.empty(0, dtype=np.int64)
-        atoms, starts, others = _core.Dictionary(self.components).redundant_atoms(
-            REPRODUCED_BY, self._coherence_limit, n_jobs
-        )
-        gone: set[int] = set()
-        for i in np.argsort(self._statistics.energy[atoms], kind="stable"):
-            if gone.isdisjoint(others[starts[i] : starts[i + 1]].tolist()):
-                gone.add(int(atoms[i]))
-        return np.array(sorted(gone), dtype=np.int64)
+        return redundant(self.components, self._statistics.energy, self._coherence_limit, n_jobs)
 
     def _unused(self) -> NDArray[np.int64]:
         if self._counted < USAGE_WINDOW * len(self._uses):
@@ -229,7 +219,33 @@ class OnlineState:
         self._counted, self._n_batches = (int(count) for count in arrays["counters"])
 
 
-def _draw(weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def growing_rounds(
+    n_iterations: int, atoms_per_iteration: int, n_features: int, progress: float | None
+) -> int:
+    """Return the iterations to learn with, as `UpdateState.rounds` has it."""
+    most = int(IDENTIFIABLE * n_features / atoms_per_iteration)
+    share = 1.0 if progress is None else min(1.0, progress / GROWTH)
+    return max(1, round(min(n_iterations, most) * share))
+
+
+def redundant(
+    components: NDArray[np.float32],
+    energy: NDArray[np.float32],
+    limit: float,
+    n_jobs: int | None,
+) -> NDArray[np.int64]:
+    """Return atoms that others reproduce, least energy first, none that another one needs."""
+    atoms, starts, others = _core.Dictionary(components).redundant_atoms(
+        REPRODUCED_BY, limit, n_jobs
+    )
+    gone: set[int] = set()
+    for i in np.argsort(energy[atoms], kind="stable"):
+        if gone.isdisjoint(others[starts[i] : starts[i + 1]].tolist()):
+            gone.add(int(atoms[i]))
+    return np.array(sorted(gone), dtype=np.int64)
+
+
+def draw(weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw at most `n` different rows, with probabilities proportional to `weights`."""
     possible = np.flatnonzero(weights > 0)
     n = min(n, len(possible))
