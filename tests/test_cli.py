@@ -144,6 +144,32 @@ def check_evaluation(results, model, Z):
     assert probe["inputs"]["mean"] > 0.95
 
 
+@pytest.mark.parametrize("learner", ["topk", "batch-topk", "matryoshka", "abs-topk"])
+def test_fit_learns_autoencoders_too(folder, tmp_path, capsys, learner):
+    model = tmp_path / "model.safetensors"
+    options = ["--learner", learner, "--n-components", "12", "--n-nonzero", "3", "--max-iter", "2"]
+    fitted = run_json(capsys, "fit", *source(folder, "npy"), *CONTROL, *options, "--output", model)
+    assert fitted["n_components"] == 12
+    question = ["--labels", "cell_type,plate", "--groups", "plate"]
+    results = run_json(capsys, "evaluate", *source(folder, "npy"), "--model", model, *question)
+    learnt = icfl.load(model)
+    name, autoencoder = learnt.steps[-1]
+    assert name == learner.replace("-", "_")
+    assert autoencoder.n_nonzero == 3
+    X = np.load(folder / "X.npy")
+    assert results["l0"] == pytest.approx(learnt.transform(X).nnz / len(X))
+    white = learnt.steps[0][1].transform(X)
+    assert results["explained_variance"] == pytest.approx(autoencoder.score(white), abs=1e-5)
+
+
+def test_fit_refuses_options_that_a_learner_lacks(folder, tmp_path, capsys):
+    model = tmp_path / "model.safetensors"
+    words = ["fit", *source(folder, "npy"), "--learner", "topk", "--n-iterations", "2"]
+    assert main([*words, "--output", str(model)]) == 2
+    assert "--n-iterations is not an option of topk" in capsys.readouterr().err
+    assert not model.exists()
+
+
 def test_fit_without_whitening_saves_the_dictionary_alone(folder, tmp_path, capsys):
     model = tmp_path / "m.safetensors"
     run_json(capsys, "fit", folder / "X.npy", "--whiten", "none", *FIT, "--output", model)

@@ -31,19 +31,31 @@ if TYPE_CHECKING:
 
 SUMMARY = "whiten from controls and learn a dictionary"
 DESCRIPTION = """\
-Whiten activations from their control samples, learn a dictionary by ICFL, and save both as one
-model file."""
+Whiten activations from their control samples, learn a dictionary by ICFL or a sparse autoencoder,
+and save both as one model file."""
 EXAMPLES = """\
 examples:
   icfl fit X.npy --output model.safetensors --whiten none
   icfl fit X.npy --metadata wells.csv --control 'treatment=DMSO' --output model.safetensors
   icfl fit wells.parquet --features 'Cells_*,Nuclei_*' --control is_control --batch plate \\
       --batch-correction center-scale --n-components 2048 --output model.safetensors
+  icfl fit X.npy --learner topk --n-nonzero 32 --whiten none --output model.safetensors
   icfl fit X.npy --whiten none --output model.safetensors --checkpoint fit.ckpt --resume"""
 
-# Options handed to ICFL as they are; those not given keep its own defaults.
+LEARNERS = {
+    "icfl": "ICFL",
+    "topk": "TopKSAE",
+    "batch-topk": "BatchTopKSAE",
+    "matryoshka": "MatryoshkaSAE",
+    "abs-topk": "AbsTopKSAE",
+    "jump-relu": "JumpReLUSAE",
+    "matching-pursuit": "MatchingPursuitSAE",
+}
+
+# Options handed to the learner as they are; those not given keep its own defaults.
 LEARNER_OPTIONS = (
     "n_components",
+    "n_nonzero",
     "n_iterations",
     "atoms_per_iteration",
     "threshold",
@@ -54,6 +66,7 @@ LEARNER_OPTIONS = (
     "random_state",
     "n_jobs",
     "checkpoint",
+    "device",
 )
 
 
@@ -68,6 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> None:
     """Fit and write the model."""
     _check(options)
+    learner = _learner(options)
     controls = [expression.partition("=")[0] for expression in options.control]
     activations, metadata = load_data(options, console, [*controls, *filter(None, [options.batch])])
     for _ in activations.chunks():  # names the first value that is not finite before work begins
@@ -78,9 +92,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if options.whiten != "none":
         whitener, X = _whiten(options, activations, metadata, console)
         steps.append(("whiten", whitener))
-    learner = _learner(options)
     _fit(learner, X, console, resume=options.resume)
-    steps.append(("icfl", learner))
+    steps.append((options.learner.replace("-", "_"), learner))
     if activations.feature_names is not None:  # so that other tables are matched by name
         steps[0][1].feature_names_in_ = np.array(activations.feature_names, dtype=object)
     model = Pipeline(steps) if len(steps) > 1 else learner
@@ -121,17 +134,28 @@ def _add_learner_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--n-components", type=count_or_auto, metavar="M", help="atoms (default: 8 x features)"
     )
-    group.add_argument("--n-iterations", type=count, metavar="J", help="rounds of pursuit")
-    group.add_argument("--atoms-per-iteration", type=count, metavar="L", help="atoms per round")
     group.add_argument(
-        "--threshold", type=threshold, metavar="T", help="least inner product to join"
+        "--learner", choices=list(LEARNERS), default="icfl", help="what learns (default: icfl)"
     )
-    group.add_argument("--update", choices=["adam", "online"], help="how the dictionary moves")
+    group.add_argument(
+        "--n-nonzero", type=count, metavar="K", help="non-zeros of a sample (autoencoders)"
+    )
+    group.add_argument("--n-iterations", type=count, metavar="J", help="rounds of pursuit (icfl)")
+    group.add_argument(
+        "--atoms-per-iteration", type=count, metavar="L", help="atoms per round (icfl)"
+    )
+    group.add_argument(
+        "--threshold", type=threshold, metavar="T", help="least inner product to join (icfl)"
+    )
+    group.add_argument(
+        "--update", choices=["adam", "online"], help="how the dictionary moves (icfl)"
+    )
     group.add_argument("--batch-size", type=count, metavar="B", help="samples per step")
     group.add_argument("--max-iter", type=count, metavar="N", help="most passes over the data")
     group.add_argument("--max-steps", type=count, metavar="N", help="most mini-batches")
     group.add_argument("--seed", dest="random_state", type=nonnegative, metavar="N")
     group.add_argument("--n-jobs", type=nonzero, metavar="N", help="threads (default: all cores)")
+    group.add_argument("--device", metavar="D", help="train with PyTorch on it, such as cuda")
     group.add_argument("--checkpoint", metavar="FILE", help="save the state of the fit here")
     group.add_argument("--resume", action="store_true", help="go on from --checkpoint if it exists")
 
@@ -179,13 +203,17 @@ def _whiten(
 
 
 def _learner(options: argparse.Namespace) -> Any:
-    from icfl.learning.icfl import ICFL
+    import icfl
 
+    cls = getattr(icfl, LEARNERS[options.learner])
     given = {name: getattr(options, name) for name in LEARNER_OPTIONS}
     chosen = {name: value for name, value in given.items() if value is not None}
+    for name in chosen:
+        if name not in cls().get_params(deep=False):
+            raise InputError(f"--{name.replace('_', '-')} is not an option of {options.learner}")
     if "max_steps" in chosen:  # alone it means that many, however few passes they make
         chosen.setdefault("max_iter", None)
-    return ICFL(**chosen)
+    return cls(**chosen)
 
 
 def _fit(learner: Any, X: Any, console: Console, *, resume: bool) -> None:
