@@ -210,6 +210,14 @@ def test_resumed_fit_has_the_bits_of_an_uninterrupted_one(cls, step, X, tmp_path
     assert bits(cls(**options).fit(X, resume=True)) == bits(expected)
 
 
+def test_a_fit_does_not_end_early_while_non_zeros_grow(X):
+    options = OPTIONS | {"n_nonzero": 12, "max_iter": 20, "tol": 10.0}
+    grown = icfl.TopKSAE(**options).fit(X)
+    few = icfl.TopKSAE(**options | {"n_nonzero": 3}).fit(X)
+    assert few.n_iter_ < 10  # as soon as five looks saw no improvement by 10
+    assert grown.n_iter_ > 18
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_partial_fit_goes_on_after_copies_and_files(cls, X, tmp_path):
     model = cls(**OPTIONS).fit(X)

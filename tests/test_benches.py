@@ -21,6 +21,8 @@ ROWS = {
     "omp",
     "mp",
     "training",
+    "autoencoder",
+    "autoencoder-aux",
     "whitening",
     "selectivity",
     "planted",

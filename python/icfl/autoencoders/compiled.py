@@ -102,8 +102,8 @@ class CompiledStepper:
         """Nothing to do: a step whose gradients are not finite has failed by itself."""
 
     def grows(self, moment: Moment) -> bool:
-        """Codes have as many non-zeros at the beginning as at the end."""
-        return False
+        """Whether later steps will learn with more non-zeros."""
+        return self.recipe.n_nonzero_at(moment) < self.recipe.n_nonzero
 
     def arrays(self) -> Arrays:
         """Return Adam's moments and the step count."""

@@ -33,8 +33,9 @@ REST = """learning_rate : float, optional
         Most mini-batches; None for no limit but `max_iter`.
     init : {"auto", "random", "linear", "data"} or array of shape (n_components, n_features)
         First decoder, whose rows are scaled to unit norm: directions from the unit sphere
-        ("random"), PyTorch's default for a linear layer ("linear"), or normalised rows of the data
-        ("data", which "auto" means). The encoder starts as the same array.
+        ("random", which "auto" means), PyTorch's default for a linear layer ("linear", with a
+        random bias), or normalised rows of the data ("data"). The encoder starts as that array
+        times the number with which first codes reproduce rows best.
     sparse_output : bool, default=True
         Give codes as a CSR array; False gives dense arrays, which ``set_output`` needs.
     random_state : int, RandomState instance or None, default=None

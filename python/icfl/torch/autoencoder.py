@@ -140,8 +140,8 @@ class TorchAutoencoderStepper(DeviceStepper):
             self._state, self._next, self._host = self._next, None, None
 
     def grows(self, moment: Moment) -> bool:
-        """Codes have as many non-zeros at the beginning as at the end."""
-        return False
+        """Whether later steps will learn with more non-zeros."""
+        return self.recipe.n_nonzero_at(moment) < self.recipe.n_nonzero
 
     def arrays(self) -> Arrays:
         """Return Adam's moments, flat, and the step count; logarithms of learnt thresholds."""
