@@ -33,8 +33,9 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "TopKSAE, 32": ("TopKSAE", {}),
     "BatchTopKSAE, 16": ("BatchTopKSAE", {"n_nonzero": 16}),
     "BatchTopKSAE, 32": ("BatchTopKSAE", {}),
-    "MatryoshkaSAE, 16": ("MatryoshkaSAE", {"n_nonzero": 16}),
+    "MatryoshkaSAE, 10": ("MatryoshkaSAE", {"n_nonzero": 10}),
     "AbsTopKSAE, 16": ("AbsTopKSAE", {"n_nonzero": 16}),
+    "JumpReLUSAE, 10": ("JumpReLUSAE", {"n_nonzero": 10}),
 }
 
 

@@ -46,7 +46,7 @@ class BatchTopKSAE(SparseAutoencoder):
     Training is that of `icfl.autoencoders.recipe`: normalised squared error and auxiliary loss,
     Adam, gradients of norm 1 at most, decoder rows of unit norm and its gradient orthogonal to
     them. A ``fit`` begins with a quarter of the non-zeros, no fewer than 8, and has all of them
-    after nine tenths of its steps. A latent is dead that has not fired for as long as an average
+    after 95 % of its steps. A latent is dead that has not fired for as long as an average
     one fires 30 times, or for a pass; a zero that was chosen has not fired. What this was chosen
     by is in docs/autoencoders.md of the sources.
 

@@ -38,7 +38,7 @@ DECAY = 0.2
 """Share of the planned steps, the last ones, over which it falls to zero."""
 LARGEST_GRADIENT = 1.0
 FIRST_NONZERO = 8
-GROWTH = 0.9
+GROWTH = 0.95
 """Share of the planned steps over which non-zeros grow to their full number."""
 DEAD_AFTER = 30
 """Times that an average latent fires while one that does not comes to count as dead."""
@@ -92,7 +92,7 @@ class Recipe:
         """
         first = self.first_nonzero
         progress = 1.0 if moment.progress is None else min(1.0, moment.progress / GROWTH)
-        return round(first + (self.n_nonzero - first) * progress**2)
+        return round(first + (self.n_nonzero - first) * progress**3)
 
     def rate(self, moment: Moment) -> float:
         """Return the step size: warm-up, then constant, at last falling to zero."""

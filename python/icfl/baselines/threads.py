@@ -1,7 +1,8 @@
 """BLAS and OpenMP on one thread while anybody needs it, and pieces of work on several.
 
-What BLAS and OpenMP sum depends on their number of threads in the last bits. That number belongs to
-the process: calls that overlap in time share one limit, set by the first and lifted by the last.
+What BLAS and OpenMP sum depends on their number of threads in the last bits. That of BLAS belongs
+to the process: calls that overlap in time share one limit, set by the first and lifted by the last.
+That of OpenMP belongs to the thread that asks for it: each sets and lifts its own.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["on_threads", "one_thread"]
 
@@ -25,7 +26,8 @@ class _Limit:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.users = 0
-        self.limits: threadpool_limits | None = None
+        self.controller: Any = None
+        self.blas: Any = None
 
 
 _limit = _Limit()
@@ -37,15 +39,18 @@ def one_thread() -> Iterator[None]:
     mine = _limit
     with mine.lock:
         if mine.users == 0:
-            mine.limits = threadpool_limits(limits=1)
+            mine.controller = ThreadpoolController()
+            mine.blas = mine.controller.limit(limits=1, user_api="blas")
         mine.users += 1
+        controller = mine.controller
     try:
-        yield
+        with controller.limit(limits=1, user_api="openmp"):
+            yield
     finally:
         with mine.lock:
             mine.users -= 1
-            if mine.users == 0 and mine.limits is not None:
-                mine.limits.restore_original_limits()
+            if mine.users == 0:
+                mine.blas.restore_original_limits()
 
 
 def on_threads(
