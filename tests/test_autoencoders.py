@@ -1,7 +1,7 @@
 """The compiled training of sparse autoencoders, and what a fitted one does.
 
 A step is compared with `sae_oracle`, the same in float64, whose own gradients are held against
-finite differences in `test_sae_oracle.py`.
+finite differences and autograd in `test_torch_autoencoder.py`.
 """
 
 from __future__ import annotations
