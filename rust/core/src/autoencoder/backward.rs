@@ -4,7 +4,7 @@
 //! of the decoder, by atom, and ⟨e_i, D_m⟩ over the columns, by code. A second pass has the gradients of
 //! the pre-activations whole, and adds up that of the encoder. A panel of 8,192 atoms stays in L2.
 
-use super::gradients::{ByAtom, OfPreActivations};
+use super::gradients::ByPanel;
 use super::{Batch, Tensors};
 use crate::codes::{CodesView, Columns};
 use crate::error::Result;
@@ -25,20 +25,20 @@ pub(super) struct Pass<'a> {
     pub(super) batch: &'a Batch<'a>,
     pub(super) values: &'a Tensors,
     pub(super) codes: CodesView<'a>,
-    /// Codes over the dead latents, by their number among them.
-    pub(super) auxiliary: CodesView<'a>,
-    /// The dead latents, ascending.
-    pub(super) dead: &'a [usize],
+    /// Whether what is left of the samples is wanted.
+    pub(super) keep_left: bool,
     /// Sizes of the nested dictionaries.
     pub(super) widths: &'a [usize],
 }
 
 /// What the first pass finds.
 pub(super) struct Forward {
-    pub(super) decoder: ByAtom,
-    pub(super) auxiliary: ByAtom,
-    /// ⟨e_i, D_m⟩ of every code, and the same of the auxiliary loss.
-    pub(super) products: [Vec<f32>; 2],
+    /// Σ z e by atom.
+    pub(super) decoder: ByPanel,
+    /// What the whole dictionary leaves of the samples, if that is wanted.
+    pub(super) left: ByPanel,
+    /// ⟨e_i, D_m⟩ of every code.
+    pub(super) products: Vec<f32>,
     /// Σ e, shape (n_features,).
     pub(super) bias: Vec<f32>,
     pub(super) reconstruction: Reconstruction,
@@ -47,7 +47,7 @@ pub(super) struct Forward {
 /// One panel of what the first pass finds.
 struct Panel<'a> {
     decoder: &'a mut [panels::Columns],
-    auxiliary: &'a mut [panels::Columns],
+    left: &'a mut [panels::Columns],
     bias: &'a mut [f32],
     sums: Option<PanelSums>,
 }
@@ -55,58 +55,50 @@ struct Panel<'a> {
 /// Neighbouring panels, which add up their products one after the other.
 struct Stripe<'a, 'b> {
     panels: &'a mut [Panel<'b>],
-    products: [Vec<f32>; 2],
+    products: Vec<f32>,
 }
 
-/// Panels of atoms, of what is left of the samples by every nested dictionary, and by the auxiliary loss.
+/// Panels of atoms, and of what every nested dictionary leaves of the samples.
 #[derive(Default)]
 struct Scratch {
     atoms: Vec<PanelRow>,
     left: Vec<Vec<PanelRow>>,
-    dead_atoms: Vec<PanelRow>,
-    left_by_dead: Vec<PanelRow>,
 }
 
 impl Pass<'_> {
+    /// The gradient of the decoder and those of codes; `decoder` and `left` are memory for what it finds.
     pub(super) fn first(
         &self,
         decoder: Vec<panels::Columns>,
-        auxiliary: Vec<panels::Columns>,
+        left: Vec<panels::Columns>,
         team: &Team<'_>,
     ) -> Result<Forward> {
         let (m, d) = (self.values.n_components(), self.batch.d);
         let count = panels::count(d);
-        let by_atom = [self.codes.columns(), self.auxiliary.columns()];
-        let mut decoder = ByAtom::new(decoder, m, d);
-        let mut auxiliary = ByAtom::new(auxiliary, self.dead.len(), d);
+        let by_atom = self.codes.columns();
+        let mut decoder = ByPanel::new(decoder, m, d);
+        let mut left = ByPanel::new(left, if self.keep_left { self.batch.n() } else { 0 }, d);
         let mut bias = vec![0.0; d];
-        let pieces = decoder.pieces(count).zip(auxiliary.pieces(count)).zip(bias.chunks_mut(PANEL));
-        let mut panels: Vec<_> = pieces
-            .map(|((decoder, auxiliary), bias)| Panel { decoder, auxiliary, bias, sums: None })
-            .collect();
+        let pieces = decoder.pieces(count).zip(left.pieces(count)).zip(bias.chunks_mut(PANEL));
+        let mut panels: Vec<_> =
+            pieces.map(|((decoder, left), bias)| Panel { decoder, left, bias, sums: None }).collect();
         let height = count.div_ceil(STRIPES);
-        let zeros = || [&self.codes, &self.auxiliary].map(|codes| vec![0.0; codes.n_stored()]);
+        let zeros = || vec![0.0; self.codes.n_stored()];
         let mut stripes: Vec<_> =
             panels.chunks_mut(height).map(|panels| Stripe { panels, products: zeros() }).collect();
         team.run_pieces(&mut stripes, 1, Scratch::default, |scratch, stripe, place| {
             let Stripe { panels, products } = &mut place[0];
             for (p, out) in panels.iter_mut().enumerate() {
                 team.cancel().check()?;
-                let panel = stripe * height + p;
-                out.sums = Some(self.decode(panel, scratch));
-                self.backward(&by_atom[0], scratch, out, &mut products[0]);
-                if !self.dead.is_empty() {
-                    self.backward_of_dead(&by_atom[1], scratch, out, &mut products[1]);
-                }
+                out.sums = Some(self.decode(stripe * height + p, scratch));
+                self.backward(&by_atom, scratch, out, products);
             }
             Ok(())
         })?;
-        let (main, of_dead): (Vec<_>, Vec<_>) =
-            stripes.into_iter().map(|stripe| stripe.products.into()).unzip();
-        let products = [add_up(main, team)?, add_up(of_dead, team)?];
+        let products = add_up(stripes.into_iter().map(|stripe| stripe.products).collect(), team)?;
         let sums = panels.into_iter().map(|panel| panel.sums.expect("every panel was decoded"));
         let reconstruction = Reconstruction::join(sums, d);
-        Ok(Forward { decoder, auxiliary, products, bias, reconstruction })
+        Ok(Forward { decoder, left, products, bias, reconstruction })
     }
 
     /// Latents and codes of a sample in each group of atoms, and where among all codes they lie.
@@ -147,6 +139,8 @@ impl Pass<'_> {
     /// Adds up a panel of the gradients: atoms of a group serve it and all larger dictionaries.
     fn backward(&self, by_atom: &Columns, scratch: &mut Scratch, out: &mut Panel<'_>, products: &mut [f32]) {
         let simd = self.batch.simd;
+        let whole = scratch.left.last().expect("M is a width");
+        out.left.iter_mut().zip(whole).for_each(|(out, left)| *out = left.0);
         for g in (1..scratch.left.len()).rev() {
             let [before, after] = &mut scratch.left[g - 1..=g] else { unreachable!() };
             for (sum, more) in before.iter_mut().zip(after) {
@@ -172,40 +166,13 @@ impl Pass<'_> {
         }
     }
 
-    /// The same of the auxiliary loss, whose target is what the whole dictionary leaves.
-    fn backward_of_dead(
-        &self,
-        by_atom: &Columns,
-        scratch: &mut Scratch,
-        out: &mut Panel<'_>,
-        products: &mut [f32],
-    ) {
-        let simd = self.batch.simd;
-        let Scratch { atoms, left, dead_atoms, left_by_dead } = scratch;
-        dead_atoms.clear();
-        dead_atoms.extend(self.dead.iter().map(|&m| atoms[m]));
-        left_by_dead.clear();
-        let mut decoded = [0.0; PANEL];
-        for (i, left) in left.last().expect("M is a width").iter().enumerate() {
-            let (latents, values) = self.auxiliary.entries(i);
-            simd.gather(latents, values, dead_atoms, &mut decoded);
-            let rest = std::array::from_fn(|c| left.0[c] - decoded[c]);
-            let first = self.auxiliary.start(i);
-            simd.products(latents, dead_atoms, &rest, &mut products[first..first + latents.len()]);
-            left_by_dead.push(PanelRow(rest));
-        }
-        for (place, sum) in out.auxiliary.iter_mut().enumerate() {
-            let (samples, values) = by_atom.column(place);
-            simd.gather(samples, values, left_by_dead, sum);
-        }
-    }
-
-    /// The gradient of the encoder from those of pre-activations; takes what the bias owes to the encoder
-    /// off its gradient.
+    /// The gradient of the encoder from those of codes, by latent; takes what the bias owes to the encoder,
+    /// whose own bias has the gradients `totals`, off its gradient.
     pub(super) fn second(
         &self,
-        latents: &OfPreActivations,
-        encoder: &mut ByAtom,
+        latents: &Columns,
+        totals: &[f32],
+        encoder: &mut ByPanel,
         bias: &mut [f32],
         team: &Team<'_>,
     ) -> Result<()> {
@@ -219,17 +186,11 @@ impl Pass<'_> {
                 let sample = ahead(self.batch.x, d, i, panel);
                 PanelRow(std::array::from_fn(|c| sample[c] - offset[c]))
             }));
-            let mut more = [0.0; PANEL];
             for (m, sum) in sums.iter_mut().enumerate() {
-                let [(samples, values), (others, theirs)] = latents.of(m);
+                let (samples, values) = latents.column(m);
                 simd.gather(samples, values, rows, sum);
-                if !others.is_empty() {
-                    simd.gather(others, theirs, rows, &mut more);
-                    sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum += more);
-                }
                 let row = ahead(self.values.encoder(), d, m, panel);
-                let total = latents.total(m);
-                bias.iter_mut().zip(&row).for_each(|(sum, w)| *sum -= total * w);
+                bias.iter_mut().zip(&row).for_each(|(sum, w)| *sum -= totals[m] * w);
             }
             Ok(())
         })

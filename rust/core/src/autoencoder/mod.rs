@@ -212,17 +212,15 @@ impl Autoencoder {
             .with_offsets(self.state.values.encoder_bias.clone())?;
         let (codes, smallest) =
             activation::encode(&batch, &dictionary, self.options.activation, n_nonzero, self.guess(), team)?;
-        let auxiliary = auxiliary::encode(&batch, &self.state.values, dead, self.options.k_aux, team)?;
         drop(dictionary);
         let pass = Pass {
             batch: &batch,
             values: &self.state.values,
             codes: codes.view(m)?,
-            auxiliary: auxiliary.view(dead.len())?,
-            dead,
+            keep_left: !dead.is_empty(),
             widths: &self.options.widths,
         };
-        let gradients = Gradients::new(&pass, &self.options, std::mem::take(&mut self.memory), team)?;
+        let gradients = Gradients::new(&pass, dead, &self.options, std::mem::take(&mut self.memory), team)?;
         step::step(&self.state, &mut self.next, &gradients, rate, &self.options, self.simd, team)?;
         self.next.threshold = running_mean(self.state.threshold, smallest, self.next.steps);
         self.ready = true;

@@ -32,7 +32,7 @@ pub use gathered::{PANEL, PanelRow};
 pub use integers::{Finish, row_stride};
 pub use outer::STRIP;
 pub use prefetch::{prefetch, prefetch_pages};
-pub use product::{matmul, matmul_transposed};
+pub use product::{matmul, matmul_of_columns, matmul_transposed};
 
 use crate::top::Top;
 use instances::instantiate;

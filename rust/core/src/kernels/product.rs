@@ -32,6 +32,19 @@ pub fn matmul(scale: f32, a: &[f32], a_stride: usize, b: &[f32], b_stride: usize
     }
 }
 
+/// `c += aᵀ · b`, all row-major: `c` is (m, n), `a` starts at the first of m columns of a matrix with k rows
+/// `a_stride` apart, and `b` is (k, n).
+///
+/// # Panics
+/// When a slice is too short for its shape.
+pub fn matmul_of_columns(a: &[f32], a_stride: usize, b: &[f32], n: usize, c: &mut [f32]) {
+    let (m, k) = (c.len() / n, b.len() / n);
+    assert!(c.len() == m * n && b.len() == k * n && m <= a_stride);
+    assert!(k == 0 || a.len() >= (k - 1) * a_stride + m);
+    // SAFETY: as in `matmul_transposed`.
+    unsafe { product(m, n, k, a.as_ptr(), 1, a_stride, b.as_ptr(), n, 1, c.as_mut_ptr(), n, Some(1.0)) }
+}
+
 /// Row-major destination; `scale` `None` overwrites `c`, `Some(s)` adds `s` times the product.
 ///
 /// # Safety

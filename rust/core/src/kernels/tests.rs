@@ -129,6 +129,22 @@ proptest! {
     }
 
     #[test]
+    fn products_of_columns_agree_with_float64(m in 1usize..9, n in 1usize..9, k in 1usize..40, seed in values(400)) {
+        let a: Vec<f32> = (0..m * k).map(|i| seed[i % seed.len()]).collect();
+        let b: Vec<f32> = (0..n * k).map(|i| seed[(3 * i + 1) % seed.len()]).collect();
+        for first in 0..m {
+            let mut c = vec![0.5; (m - first) * n];
+            matmul_of_columns(&a[first..], m, &b, n, &mut c);
+            for (at, value) in c.iter().enumerate() {
+                let (i, j) = (first + at / n, at % n);
+                let terms = (0..k).map(|t| f64::from(a[t * m + i]) * f64::from(b[t * n + j]));
+                let limit = bound(k + 1, 0.5 + terms.clone().map(f64::abs).sum::<f64>());
+                prop_assert!((f64::from(*value) - 0.5 - terms.sum::<f64>()).abs() <= limit);
+            }
+        }
+    }
+
+    #[test]
     fn products_agree_with_float64(m in 1usize..9, n in 1usize..9, k in 1usize..40, seed in values(400)) {
         let a: Vec<f32> = (0..m * k).map(|i| seed[i % seed.len()]).collect();
         let b: Vec<f32> = (0..n * k).map(|i| seed[(3 * i + 1) % seed.len()]).collect();
