@@ -33,6 +33,8 @@ DEAD_SHARE = 0.1
 RATE = 2e-4
 STEPS = 5
 """Steps over which the curves of the loss are compared."""
+WARM_UP = 2
+"""Steps that are not timed: the first ones touch new memory, and a fit has thousands."""
 SPARSIFY, SAE_LENS, DENSE = "eai-sparsify", "SAELens", "PyTorch, dense autograd"
 Step = Callable[[NDArray[np.float32]], float]
 
@@ -44,7 +46,10 @@ def build(size: Size, *, auxiliary: bool) -> Case:
     dead = np.sort(np.random.default_rng(0).choice(shape.M, n_dead, replace=False))
 
     def setup(make: Callable[..., Step]) -> Run:
-        return partial(make(problem, shape.k, dead), problem.X)
+        step = make(problem, shape.k, dead)
+        for _ in range(WARM_UP):
+            step(problem.X)
+        return partial(step, problem.X)
 
     def check(found: Mapping[str, Any]) -> list[str]:
         curves = {OURS: _curve(_ours, problem, shape.k, dead)}
