@@ -157,10 +157,13 @@ class SparseAutoencoder(Learner):
         overshoots is unlearnt by latents that die of it.
         """
         X, k = rows.sample(SAMPLE_ROWS), self._recipe(*components.shape).first_nonzero
-        codes = TopK(k).encode(_core.Dictionary(components), X, bias, use_gram=False, n_jobs=None)
-        Xhat = _core.decode(codes, components, None, None)
-        energy = float(np.vdot(Xhat, Xhat))
-        return np.float32(np.vdot(X - bias, Xhat) / energy if energy > 0 else 1.0)
+        n_jobs, dictionary = check_n_jobs(self.n_jobs), _core.Dictionary(components)
+        codes = TopK(k).encode(dictionary, X, bias, use_gram=False, n_jobs=n_jobs)
+        Xhat = _core.decode(codes, components, None, n_jobs)
+        # Not by BLAS, whose sums depend on its number of threads.
+        along = np.multiply(X - bias, Xhat, dtype=np.float64).sum()
+        energy = np.square(Xhat, dtype=np.float64).sum()
+        return np.float32(along / energy if energy > 0 else 1.0)
 
     def _foresee(self, survey: Survey, fitted: Arrays) -> None:
         anisotropy = survey.anisotropy(fitted["bias"])
