@@ -34,7 +34,7 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "BatchTopKSAE, 16": ("BatchTopKSAE", {"n_nonzero": 16}),
     "BatchTopKSAE, 32": ("BatchTopKSAE", {}),
     "MatryoshkaSAE, 10": ("MatryoshkaSAE", {"n_nonzero": 10}),
-    "AbsTopKSAE, 16": ("AbsTopKSAE", {"n_nonzero": 16}),
+    "AbsTopKSAE, 10": ("AbsTopKSAE", {"n_nonzero": 10}),
     "JumpReLUSAE, 10": ("JumpReLUSAE", {"n_nonzero": 10}),
 }
 
