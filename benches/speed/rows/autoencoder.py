@@ -124,7 +124,16 @@ def _sae_lens(problem: Problem, k: int, dead: NDArray[np.int64]) -> Step:
     return SAELens(problem.components, k, RATE, dead).step
 
 
-ROW = Row("autoencoder", "TopK autoencoder training step", partial(build, auxiliary=False))
+# No memory: most of it is there after the steps that are not timed.
+ROW = Row(
+    "autoencoder",
+    "TopK autoencoder training step",
+    partial(build, auxiliary=False),
+    memory=False,
+)
 AUX_ROW = Row(
-    "autoencoder-aux", "the same with dead latents (AuxK)", partial(build, auxiliary=True)
+    "autoencoder-aux",
+    "the same with dead latents (AuxK)",
+    partial(build, auxiliary=True),
+    memory=False,
 )
