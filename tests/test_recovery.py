@@ -129,13 +129,11 @@ def test_a_topk_autoencoder_finds_planted_features_with_defaults(planted):
         (icfl.TopKSAE, 16),
         (icfl.BatchTopKSAE, 16),
         (icfl.MatryoshkaSAE, 10),  # its loss asks for more than what is planted: 0.95 with 16
-        (icfl.AbsTopKSAE, 10),  # with 16, codes of either sign fit noise: 0.943 to 0.954
     ],
 )
 def test_autoencoders_find_planted_features(planted, cls, n_nonzero):
     model = planted.autoencoder(cls, n_nonzero=n_nonzero)
-    sign = "absolute" if cls is icfl.AbsTopKSAE else "signed"
-    assert dictionary_similarity(model.components_, planted.truth, sign=sign) >= 0.95
+    assert dictionary_similarity(model.components_, planted.truth) >= 0.95
     assert model.history_[-1]["dead"] < 0.02
 
 
