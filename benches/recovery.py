@@ -36,6 +36,7 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "MatryoshkaSAE, 10": ("MatryoshkaSAE", {"n_nonzero": 10}),
     "AbsTopKSAE, 10": ("AbsTopKSAE", {"n_nonzero": 10}),
     "JumpReLUSAE, 10": ("JumpReLUSAE", {"n_nonzero": 10}),
+    "MatchingPursuitSAE, 10": ("MatchingPursuitSAE", {"n_nonzero": 10}),
 }
 
 
@@ -53,6 +54,7 @@ def main() -> None:
     arguments.add_argument("--only", nargs="+", default=[], help="beginnings of learners' names")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--zipf", type=float, default=0.6, help="exponent of the firing law")
+    arguments.add_argument("--signed", action="store_true", help="give codes random signs")
     arguments.add_argument("--passes", type=int, nargs="+", default=PASSES)
     options = arguments.parse_args()
     chosen = [name for name in LEARNERS if name.startswith(tuple(options.only) or "")]
@@ -72,18 +74,23 @@ def main() -> None:
 
 
 def _fits(name: str, passes: int, options: argparse.Namespace) -> list[Fit]:
-    return [_fit(name, passes, seed, options.zipf) for seed in range(options.seeds)]
+    return [_fit(name, passes, seed, options) for seed in range(options.seeds)]
 
 
-def _fit(name: str, passes: int, seed: int, zipf: float) -> Fit:
-    data = make_planted(N, D, M, noise=0.02, zipf_exponent=zipf, random_state=seed)
+def _fit(name: str, passes: int, seed: int, options: argparse.Namespace) -> Fit:
+    data = make_planted(N, D, M, noise=0.02, zipf_exponent=options.zipf, random_state=seed)
+    X = data.X
+    if options.signed:
+        codes = data.codes.copy()
+        codes.data *= np.random.default_rng(seed).choice(np.float32([-1, 1]), codes.nnz)
+        X = X + (codes - data.codes) @ data.components
     cls, parameters = LEARNERS[name]
     model = getattr(icfl, cls)(
         M, **parameters, max_iter=passes, random_state=SEED_OF_FIT + seed
-    ).fit(data.X)
+    ).fit(X)
     last = model.history_[-1]
     # Codes of either sign find an atom or its negative.
-    sign: Any = "absolute" if cls == "AbsTopKSAE" else "signed"
+    sign: Any = "absolute" if cls == "AbsTopKSAE" or options.signed else "signed"
     cosine = dictionary_similarity(model.components_, data.components, sign=sign)
     return Fit(cosine, last["dead"], last["explained_variance"])
 

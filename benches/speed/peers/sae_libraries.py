@@ -7,6 +7,7 @@ are those of its trainer, whose loading of language models has no part here.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["DenseAutograd", "SAELens", "Sparsify"]
 AUX_WEIGHT = 1 / 32
 
 
-class _Training:
+class _Training(ABC):
     """What they share: a module, Adam, and latents that count as dead."""
 
     def __init__(self, module: torch.nn.Module, rate: float, dead: NDArray[np.int64], m: int):
@@ -40,14 +41,15 @@ class _Training:
         total = (x - x.mean(dim=0)).square().sum()
         return float(left.detach().square().sum() / total)
 
+    @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss, and what is left of x."""
-        raise NotImplementedError
 
     def limit(self) -> None:
         """Treat the gradients as the library's trainer does."""
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
 
+    @abstractmethod
     def finish(self) -> None:
         """Treat the moved weights as the library's trainer does."""
 
@@ -115,6 +117,9 @@ class SAELens(_Training):
             )
         )
         return out.loss, x - out.sae_out
+
+    def finish(self) -> None:
+        """Nothing: norms of decoder rows are free."""
 
 
 class DenseAutograd(_Training):

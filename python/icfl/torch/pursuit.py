@@ -2,8 +2,7 @@
 
 As `icfl.encode_icfl` defines it. Scores follow the residual by rows of the Gram matrix where that
 fits its budget and pays, else they are computed anew every round; the two differ by float32
-rounding. Among
-equal scores the lower index wins; the small systems are solved in float64.
+rounding. Among equal scores the lower index wins; the small systems are solved in float64.
 """
 
 from __future__ import annotations
