@@ -120,7 +120,8 @@ fn check_adam(
             (adam_step(state.learning_rate, corner.0, corner.1, t) - step).abs()
         });
         expected.push(values[i] - step);
-        off.push(corners.into_iter().fold(0.0, f64::max) + 2.0 * U * (values[i].abs() + step.abs()));
+        // A float32 quotient of float32 roundings, of one of them the root, is off by 5 U.
+        off.push(corners.into_iter().fold(0.0, f64::max) + U * (2.0 * values[i].abs() + 7.0 * step.abs()));
     }
     if state.unit_norm {
         for (atom, off) in expected.chunks_mut(d).zip(off.chunks_mut(d)).take(samples.m) {

@@ -1,13 +1,11 @@
 //! What makes codes of pre-activations.
 
-use super::Batch;
+use super::{Batch, scores};
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
-use crate::encode::{Inputs, Selection, encode_above, encode_topk};
+use crate::encode::{Selection, encode_topk};
 use crate::error::Result;
-use crate::rows::Rows;
 use crate::team::Team;
-use ndarray::ArrayView2;
 
 /// How latents are chosen in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,27 +37,35 @@ pub(super) fn encode(
     expected: Option<f32>,
     team: &Team<'_>,
 ) -> Result<(Codes, f32)> {
-    let inputs = inputs(batch, batch.n(), dictionary)?;
     match activation {
-        Activation::TopK => Ok((encode_topk(&inputs, k, Selection::Positive, team)?, 0.0)),
-        Activation::AbsTopK => Ok((encode_topk(&inputs, k, Selection::Absolute, team)?, 0.0)),
+        Activation::TopK => Ok((scores::encode(batch, dictionary, k, Selection::Positive, 0.0, team)?, 0.0)),
+        Activation::AbsTopK => {
+            Ok((scores::encode(batch, dictionary, k, Selection::Absolute, 0.0, team)?, 0.0))
+        }
         Activation::BatchTopK => {
             let expected = match expected {
                 Some(expected) => expected,
                 None => threshold_of_sample(batch, dictionary, k, team)?,
             };
-            largest_of_all(&inputs, k * batch.n(), expected, team)
+            largest_of_all(batch, dictionary, k * batch.n(), expected, team)
         }
     }
 }
 
 /// The `total` largest positive scores of all rows, ties to the earlier row and the lower index, and the
 /// smallest of them, zero if there are fewer.
-fn largest_of_all(inputs: &Inputs<'_>, total: usize, expected: f32, team: &Team<'_>) -> Result<(Codes, f32)> {
+fn largest_of_all(
+    batch: &Batch<'_>,
+    dictionary: &Dictionary,
+    total: usize,
+    expected: f32,
+    team: &Team<'_>,
+) -> Result<(Codes, f32)> {
+    let all = dictionary.n_components();
     let mut limit = expected;
     for attempt in 1..=ATTEMPTS {
         limit = if attempt < ATTEMPTS { limit * CAUTION } else { 0.0 };
-        let codes = encode_above(inputs, limit, team)?;
+        let codes = scores::encode(batch, dictionary, all, Selection::Positive, limit, team)?;
         if codes.values.len() >= total {
             return Ok(keep_largest(&codes, total));
         }
@@ -98,14 +104,8 @@ fn keep_largest(codes: &Codes, total: usize) -> (Codes, f32) {
 fn threshold_of_sample(batch: &Batch<'_>, dictionary: &Dictionary, k: usize, team: &Team<'_>) -> Result<f32> {
     let n = batch.n().min(SAMPLE_ROWS);
     let most = (4 * k).min(dictionary.n_components());
-    let codes = encode_topk(&inputs(batch, n, dictionary)?, most, Selection::Positive, team)?;
+    let codes = encode_topk(&batch.inputs(n, dictionary)?, most, Selection::Positive, team)?;
     Ok(keep_largest(&codes, n * k).1)
-}
-
-/// The first `n` rows.
-fn inputs<'a>(batch: &Batch<'a>, n: usize, dictionary: &'a Dictionary) -> Result<Inputs<'a>> {
-    let rows = ArrayView2::from_shape((n, batch.d), &batch.x[..n * batch.d]).expect("packed rows");
-    Inputs::new(Rows::F32(rows), Some(batch.bias), dictionary)
 }
 
 #[cfg(test)]

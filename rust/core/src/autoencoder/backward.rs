@@ -15,7 +15,7 @@ use crate::team::Team;
 use std::ops::Range;
 
 /// Most sums over columns side by side, one a stripe of panels: they take one value a code each.
-const STRIPES: usize = 8;
+pub(super) const STRIPES: usize = 8;
 
 /// Codes that a worker adds up at a time.
 const CODES: usize = 1 << 14;
@@ -41,6 +41,8 @@ pub(super) struct Forward {
     pub(super) products: Vec<f32>,
     /// Σ e, shape (n_features,).
     pub(super) bias: Vec<f32>,
+    /// Of the rows g of `decoder`: ‖g‖² and ⟨g, D_m⟩.
+    pub(super) measured: Vec<[f64; 2]>,
     pub(super) reconstruction: Reconstruction,
 }
 
@@ -52,10 +54,11 @@ struct Panel<'a> {
     sums: Option<PanelSums>,
 }
 
-/// Neighbouring panels, which add up their products one after the other.
+/// Neighbouring panels, which add up over their columns one after the other.
 struct Stripe<'a, 'b> {
     panels: &'a mut [Panel<'b>],
     products: Vec<f32>,
+    measured: Vec<[f64; 2]>,
 }
 
 /// Panels of atoms, and of what every nested dictionary leaves of the samples.
@@ -83,22 +86,30 @@ impl Pass<'_> {
         let mut panels: Vec<_> =
             pieces.map(|((decoder, left), bias)| Panel { decoder, left, bias, sums: None }).collect();
         let height = count.div_ceil(STRIPES);
-        let zeros = || vec![0.0; self.codes.n_stored()];
-        let mut stripes: Vec<_> =
-            panels.chunks_mut(height).map(|panels| Stripe { panels, products: zeros() }).collect();
+        let products = || vec![0.0; self.codes.n_stored()];
+        let mut stripes: Vec<_> = panels
+            .chunks_mut(height)
+            .map(|panels| Stripe { panels, products: products(), measured: vec![[0.0; 2]; m] })
+            .collect();
         team.run_pieces(&mut stripes, 1, Scratch::default, |scratch, stripe, place| {
-            let Stripe { panels, products } = &mut place[0];
-            for (p, out) in panels.iter_mut().enumerate() {
+            let stripe_panels = place[0].panels.len();
+            for p in 0..stripe_panels {
                 team.cancel().check()?;
-                out.sums = Some(self.decode(stripe * height + p, scratch));
-                self.backward(&by_atom, scratch, out, products);
+                place[0].panels[p].sums = Some(self.decode(stripe * height + p, scratch));
+                self.backward(&by_atom, scratch, p, &mut place[0]);
             }
             Ok(())
         })?;
+        let mut measured = vec![[0.0; 2]; m];
+        for stripe in &stripes {
+            for (sums, more) in measured.iter_mut().zip(&stripe.measured) {
+                sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
+        }
         let products = add_up(stripes.into_iter().map(|stripe| stripe.products).collect(), team)?;
         let sums = panels.into_iter().map(|panel| panel.sums.expect("every panel was decoded"));
         let reconstruction = Reconstruction::join(sums, d);
-        Ok(Forward { decoder, left, products, bias, reconstruction })
+        Ok(Forward { decoder, left, products, bias, measured, reconstruction })
     }
 
     /// Latents and codes of a sample in each group of atoms, and where among all codes they lie.
@@ -137,8 +148,10 @@ impl Pass<'_> {
     }
 
     /// Adds up a panel of the gradients: atoms of a group serve it and all larger dictionaries.
-    fn backward(&self, by_atom: &Columns, scratch: &mut Scratch, out: &mut Panel<'_>, products: &mut [f32]) {
+    fn backward(&self, by_atom: &Columns, scratch: &mut Scratch, panel: usize, stripe: &mut Stripe<'_, '_>) {
         let simd = self.batch.simd;
+        let Stripe { panels, products, measured } = stripe;
+        let out = &mut panels[panel];
         let whole = scratch.left.last().expect("M is a width");
         out.left.iter_mut().zip(whole).for_each(|(out, left)| *out = left.0);
         for g in (1..scratch.left.len()).rev() {
@@ -158,6 +171,8 @@ impl Pass<'_> {
             for (m, sum) in out.decoder[first..width].iter_mut().enumerate() {
                 let (samples, values) = by_atom.column(first + m);
                 simd.gather(samples, values, left, sum);
+                measured[first + m][0] += f64::from(simd.dot(sum, sum));
+                measured[first + m][1] += f64::from(simd.dot(sum, &atoms[first + m].0));
             }
             first = width;
         }
@@ -167,19 +182,22 @@ impl Pass<'_> {
     }
 
     /// The gradient of the encoder from those of codes, by latent; takes what the bias owes to the encoder,
-    /// whose own bias has the gradients `totals`, off its gradient.
+    /// whose own bias has the gradients `totals`, off its gradient. Returns ‖·‖² of the rows of the encoder's
+    /// gradient for which `counts` is true, all together.
     pub(super) fn second(
         &self,
         latents: &Columns,
         totals: &[f32],
+        counts: impl Fn(usize) -> bool + Sync,
         encoder: &mut ByPanel,
         bias: &mut [f32],
         team: &Team<'_>,
-    ) -> Result<()> {
+    ) -> Result<f64> {
         let (d, simd) = (self.batch.d, self.batch.simd);
-        let mut pieces: Vec<_> = encoder.pieces(panels::count(d)).zip(bias.chunks_mut(PANEL)).collect();
+        let pieces = encoder.pieces(panels::count(d)).zip(bias.chunks_mut(PANEL));
+        let mut pieces: Vec<_> = pieces.map(|(sums, bias)| (sums, bias, 0.0)).collect();
         team.run_pieces(&mut pieces, 1, Vec::new, |rows, panel, place| {
-            let (sums, bias) = &mut place[0];
+            let (sums, bias, squares) = &mut place[0];
             let offset = part(self.batch.bias, panel);
             rows.clear();
             rows.extend((0..self.batch.n()).map(|i| {
@@ -189,16 +207,20 @@ impl Pass<'_> {
             for (m, sum) in sums.iter_mut().enumerate() {
                 let (samples, values) = latents.column(m);
                 simd.gather(samples, values, rows, sum);
+                if counts(m) {
+                    *squares += f64::from(simd.dot(sum, sum));
+                }
                 let row = ahead(self.values.encoder(), d, m, panel);
                 bias.iter_mut().zip(&row).for_each(|(sum, w)| *sum -= totals[m] * w);
             }
             Ok(())
-        })
+        })?;
+        Ok(pieces.iter().map(|(_, _, squares)| squares).sum())
     }
 }
 
 /// Sums of vectors of one length, in their order.
-fn add_up(mut parts: Vec<Vec<f32>>, team: &Team<'_>) -> Result<Vec<f32>> {
+pub(super) fn add_up(mut parts: Vec<Vec<f32>>, team: &Team<'_>) -> Result<Vec<f32>> {
     let mut total = parts.swap_remove(0);
     // What was last is first now; whichever the order, it is the same every time.
     team.run_pieces(

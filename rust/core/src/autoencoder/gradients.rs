@@ -26,12 +26,17 @@ pub(super) struct Gradients<'a> {
     pub(super) encoder_bias: Vec<f32>,
     /// Gradient of the bias, shape (n_features,).
     pub(super) bias: Vec<f32>,
+    /// Σ g² over the rows of encoder and decoder, but for those of dead latents.
+    squares: f64,
     /// How the codes reproduce the mini-batch.
     pub(super) reconstruction: Reconstruction,
     /// What the codes leave of the samples, if that was wanted.
     left: ByPanel,
     simd: Simd,
 }
+
+/// Dead latents that a worker measures at a time.
+const BLOCK: usize = 32;
 
 /// Memory of one step's gradients for the next: making it anew takes a tenth of a step.
 #[derive(Debug, Default)]
@@ -54,7 +59,7 @@ impl<'a> Gradients<'a> {
         team: &Team<'_>,
     ) -> Result<Gradients<'a>> {
         let (values, d, simd) = (pass.values, pass.batch.d, pass.batch.simd);
-        let Forward { decoder, left, products, mut bias, reconstruction } =
+        let Forward { decoder, left, products, mut bias, measured, reconstruction } =
             pass.first(memory.decoder, memory.left, team)?;
         let scales = scales(&reconstruction, pass, options);
         let auxiliary = Auxiliary::new(pass.batch, values, (dead, options.k_aux), &left, team)?;
@@ -67,11 +72,17 @@ impl<'a> Gradients<'a> {
         }
         bias.iter_mut().for_each(|sum| *sum *= scales[0]);
         let mut encoder = ByPanel::new(memory.encoder, values.n_components(), d);
-        pass.second(&by_latent, &encoder_bias, &mut encoder, &mut bias, team)?;
         let mut places = vec![None; values.n_components()];
         if !auxiliary.totals.is_empty() {
             dead.iter().enumerate().for_each(|(place, &m)| places[m] = Some(place * d..(place + 1) * d));
         }
+        let alive = |m: usize| places[m].is_none();
+        let of_encoder = pass.second(&by_latent, &encoder_bias, alive, &mut encoder, &mut bias, team)?;
+        // Without its part along a row of unit norm, g is that much shorter.
+        let across = |[squares, along]: [f64; 2]| (squares - along * along).max(0.0);
+        let of_decoder: f64 =
+            measured.iter().enumerate().filter(|&(m, _)| alive(m)).map(|(_, &found)| across(found)).sum();
+        let squares = of_encoder + f64::from(scales[0]).powi(2) * of_decoder;
         Ok(Gradients {
             values,
             decoder,
@@ -81,33 +92,55 @@ impl<'a> Gradients<'a> {
             encoder,
             encoder_bias,
             bias,
+            squares,
             reconstruction,
             left,
             simd,
         })
     }
 
-    /// `scale` times the gradient of a decoder row, without its part along the row, which has unit norm.
-    pub(super) fn decoder_row(&self, m: usize, scale: f64, out: &mut [f32]) {
+    /// Writes the gradient of a decoder row but for a factor, which is returned; without its part along the
+    /// row, which has unit norm.
+    pub(super) fn decoder_row(&self, m: usize, out: &mut [f32]) -> f64 {
         self.decoder.copy_row(m, out);
-        self.simd.scale(f64::from(self.scales[0]) * scale, out);
-        self.add_auxiliary(m, scale, &self.auxiliary.decoder, out);
+        let factor = self.add_auxiliary(m, self.scales[0], &self.auxiliary.decoder, out);
         let row = &self.values.components[m * out.len()..(m + 1) * out.len()];
         self.simd.axpy(-self.simd.dot(out, row), row, out);
+        factor
     }
 
-    /// `scale` times the gradient of an encoder row.
-    pub(super) fn encoder_row(&self, m: usize, scale: f64, out: &mut [f32]) {
+    /// Writes the gradient of an encoder row but for a factor, which is returned.
+    pub(super) fn encoder_row(&self, m: usize, out: &mut [f32]) -> f64 {
         self.encoder.copy_row(m, out);
-        self.simd.scale(scale, out);
-        self.add_auxiliary(m, scale, &self.auxiliary.encoder, out);
+        self.add_auxiliary(m, 1.0, &self.auxiliary.encoder, out)
     }
 
-    fn add_auxiliary(&self, m: usize, scale: f64, rows: &[f32], out: &mut [f32]) {
-        if let Some(place) = &self.dead[m] {
-            let factor = f64::from(self.scales[1]) * scale;
-            self.simd.axpy(factor as f32, &rows[place.clone()], out);
-        }
+    /// Adds what the auxiliary loss owes to a gradient without its factor; returns what that is now.
+    fn add_auxiliary(&self, m: usize, factor: f32, rows: &[f32], out: &mut [f32]) -> f64 {
+        let Some(place) = &self.dead[m] else { return f64::from(factor) };
+        self.simd.scale(f64::from(factor), out);
+        self.simd.axpy(self.scales[1], &rows[place.clone()], out);
+        1.0
+    }
+
+    /// Norm of all gradients together.
+    ///
+    /// # Errors
+    /// Cancellation.
+    pub(super) fn norm(&self, team: &Team<'_>) -> Result<f64> {
+        let dead: Vec<_> = (0..self.dead.len()).filter(|&m| self.dead[m].is_some()).collect();
+        let scratch = || vec![0.0; self.bias.len()];
+        let parts = team.map(dead.len().div_ceil(BLOCK), scratch, |gradient, block| {
+            let mut squares = 0.0;
+            for &m in dead.iter().skip(block * BLOCK).take(BLOCK) {
+                for row in [Self::encoder_row, Self::decoder_row] {
+                    squares += row(self, m, gradient).powi(2) * self.simd.squared_norm(gradient);
+                }
+            }
+            Ok(squares)
+        })?;
+        let biases = self.simd.squared_norm(&self.encoder_bias) + self.simd.squared_norm(&self.bias);
+        Ok((self.squares + parts.iter().sum::<f64>() + biases).sqrt())
     }
 
     /// What they are measured by, and their memory.

@@ -20,6 +20,7 @@ mod activation;
 mod auxiliary;
 mod backward;
 mod gradients;
+mod scores;
 mod step;
 
 pub use activation::Activation;
@@ -29,10 +30,13 @@ use self::gradients::{Gradients, Memory};
 use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
+use crate::encode::Inputs;
 use crate::error::{Error, Result};
 use crate::kernels::Simd;
+use crate::rows::Rows;
 use crate::statistics::Reconstruction;
 use crate::team::Team;
+use ndarray::ArrayView2;
 use std::sync::Arc;
 
 /// How an autoencoder learns.
@@ -255,6 +259,12 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn n(&self) -> usize {
         self.x.len() / self.d
+    }
+
+    /// The first `n` rows, for an encoder.
+    fn inputs<'b>(&'b self, n: usize, dictionary: &'b Dictionary) -> Result<Inputs<'b>> {
+        let rows = ArrayView2::from_shape((n, self.d), &self.x[..n * self.d]).expect("packed rows");
+        Inputs::new(Rows::F32(rows), Some(self.bias), dictionary)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::gradients::Gradients;
 use super::{Options, State};
 use crate::error::{Error, Result};
-use crate::kernels::{Parameters, ParametersMut, Simd};
+use crate::kernels::{AdamStep, Parameters, ParametersMut, Simd};
 use crate::team::Team;
 use crate::update::{adam_step, normalise};
 
@@ -23,7 +23,7 @@ pub(super) fn step(
     simd: Simd,
     team: &Team<'_>,
 ) -> Result<()> {
-    let norm = norm(state, gradients, simd, team)?;
+    let norm = gradients.norm(team)?;
     if !norm.is_finite() {
         return Err(Error::Argument("gradients must be finite, some are not".into()));
     }
@@ -39,10 +39,10 @@ pub(super) fn step(
         let (encoder, decoder) = &mut place[0];
         for r in 0..encoder.values.len() / d {
             let m = block * BLOCK + r;
-            gradients.encoder_row(m, shrink, gradient);
-            simd.adam(step, gradient, row(&old[0], m, d), row_mut(encoder, r, d));
-            gradients.decoder_row(m, shrink, gradient);
-            simd.adam(step, gradient, row(&old[1], m, d), row_mut(decoder, r, d));
+            let scale = shrink * gradients.encoder_row(m, gradient);
+            simd.adam(AdamStep { scale, ..step }, gradient, row(&old[0], m, d), row_mut(encoder, r, d));
+            let scale = shrink * gradients.decoder_row(m, gradient);
+            simd.adam(AdamStep { scale, ..step }, gradient, row(&old[1], m, d), row_mut(decoder, r, d));
             normalise(&mut decoder.values[r * d..(r + 1) * d], simd);
         }
         Ok(())
@@ -51,32 +51,9 @@ pub(super) fn step(
     for (gradient, old, new) in
         [(&gradients.encoder_bias, old[2], encoder_bias), (&gradients.bias, old[3], bias)]
     {
-        let mut gradient = gradient.clone();
-        simd.scale(shrink, &mut gradient);
-        simd.adam(step, &gradient, old, new);
+        simd.adam(AdamStep { scale: shrink, ..step }, gradient, old, new);
     }
     Ok(())
-}
-
-/// Norm of all gradients together, summed in blocks of latents.
-fn norm(state: &State, gradients: &Gradients<'_>, simd: Simd, team: &Team<'_>) -> Result<f64> {
-    let (m, d) = (state.values.n_components(), state.values.n_features());
-    let parts = team.map(
-        m.div_ceil(BLOCK),
-        || vec![0.0; d],
-        |gradient, block| {
-            let mut squares = 0.0;
-            for m in block * BLOCK..m.min((block + 1) * BLOCK) {
-                gradients.encoder_row(m, 1.0, gradient);
-                squares += simd.squared_norm(gradient);
-                gradients.decoder_row(m, 1.0, gradient);
-                squares += simd.squared_norm(gradient);
-            }
-            Ok(squares)
-        },
-    )?;
-    let biases = simd.squared_norm(&gradients.encoder_bias) + simd.squared_norm(&gradients.bias);
-    Ok((parts.iter().sum::<f64>() + biases).sqrt())
 }
 
 /// Encoder, decoder, and their biases, each with its moments.

@@ -14,6 +14,7 @@ mod topk;
 
 pub use icfl::{Icfl, encode_icfl};
 pub use omp::{Omp, encode_omp};
+pub(crate) use topk::{candidates, keep_best};
 pub use topk::{encode_above, encode_topk};
 
 use crate::aligned::Aligned;

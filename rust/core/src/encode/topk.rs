@@ -33,6 +33,33 @@ pub fn encode_above(inputs: &Inputs<'_>, threshold: f32, team: &Team<'_>) -> Res
     encode(inputs, inputs.dictionary.n_components(), Selection::Positive, threshold, team)
 }
 
+/// For each sample the atoms among which are all that [`encode_topk`] may return, or for a `floor` above zero
+/// [`encode_above`] with it; as codes whose values mean nothing.
+///
+/// # Errors
+/// [`crate::Error::NotFinite`], or cancellation.
+pub(crate) fn candidates(
+    inputs: &Inputs<'_>,
+    most: usize,
+    selection: Selection,
+    floor: f32,
+    team: &Team<'_>,
+) -> Result<Codes> {
+    let dictionary = inputs.dictionary;
+    let product = dictionary.product(inputs.rows.len(), team)?;
+    let floors = [floor; TILE_ROWS];
+    let wanted = Wanted { most, selection, floors: &floors, known: None };
+    let scratch = || (Search::default(), Vec::new());
+    inputs.encode(TILE_ROWS, team, scratch, |(search, entries), tile, out| {
+        for list in search.candidates(tile, dictionary, &product, &wanted, team)? {
+            entries.clear();
+            entries.extend(list.atoms().iter().map(|&atom| (atom, 1.0)));
+            out.push_row(entries);
+        }
+        Ok(())
+    })
+}
+
 fn encode(
     inputs: &Inputs<'_>,
     most: usize,
@@ -58,7 +85,7 @@ fn encode(
 }
 
 /// The `most` highest ranks, equal ones by the lower index.
-fn keep_best(entries: &mut Vec<(u32, f32)>, most: usize, selection: Selection) {
+pub(crate) fn keep_best(entries: &mut Vec<(u32, f32)>, most: usize, selection: Selection) {
     if entries.len() > most {
         if most > 0 {
             let rank = |entry: &(u32, f32)| selection.rank(entry.1);

@@ -59,6 +59,29 @@ impl Vector for __m512 {
         // SAFETY: see the impl.
         unsafe { _mm512_reduce_add_ps(self) }
     }
+    /// Halves of two at a time, quarters of all four, then within quarters: 14 instructions where sums one by
+    /// one take 32.
+    #[inline(always)]
+    unsafe fn sums([a, b, c, d]: [Self; 4]) -> [f32; 4] {
+        const LOW: i32 = 0b01_00_01_00;
+        const HIGH: i32 = 0b11_10_11_10;
+        const EVEN: i32 = 0b10_00_10_00;
+        const ODD: i32 = 0b11_01_11_01;
+        // SAFETY: see the impl.
+        unsafe {
+            let halves =
+                |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<LOW>(a, b), _mm512_shuffle_f32x4::<HIGH>(a, b));
+            let (ab, cd) = (halves(a, b), halves(c, d));
+            let fours =
+                _mm512_add_ps(_mm512_shuffle_f32x4::<EVEN>(ab, cd), _mm512_shuffle_f32x4::<ODD>(ab, cd));
+            let twos = _mm512_add_ps(fours, _mm512_permute_ps::<0b11_10_11_10>(fours));
+            let ones = _mm512_add_ps(twos, _mm512_permute_ps::<1>(twos));
+            let packed = _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, ones));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), packed);
+            out
+        }
+    }
 }
 
 // SAFETY (whole impl): as above, with AVX-512BW for products of int16.

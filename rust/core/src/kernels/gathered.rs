@@ -70,13 +70,24 @@ unsafe fn products<V: Vector, const N: usize>(
         for (n, column) in columns.iter_mut().enumerate() {
             *column = V::load(with.as_ptr().add(n * V::LANES));
         }
-        for (&row, out) in rows.iter().zip(out) {
+        let product = |row: i32| {
             let from = panel[row as u32 as usize].0.as_ptr();
             let mut sum = V::splat(0.0);
             for (n, column) in columns.iter().enumerate() {
                 sum = V::load(from.add(n * V::LANES)).mul_add(*column, sum);
             }
-            *out += sum.sum();
+            sum
+        };
+        let (fours, last) = rows.as_chunks::<4>();
+        let (out_fours, out_last) = out.as_chunks_mut::<4>();
+        for (rows, out) in fours.iter().zip(out_fours) {
+            let sums = V::sums([product(rows[0]), product(rows[1]), product(rows[2]), product(rows[3])]);
+            for l in 0..4 {
+                out[l] += sums[l];
+            }
+        }
+        for (&row, out) in last.iter().zip(out_last) {
+            *out += product(row).sum();
         }
     }
 }
@@ -202,6 +213,25 @@ mod tests {
                 let mut out = vec![1.0; rows.len()];
                 simd.products(&rows, &panel, &with, &mut out);
                 prop_assert_eq!(&out, &expected, "{}", simd.name());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn products_are_the_same_bits_four_at_a_time_and_one_by_one(
+            values in prop::collection::vec(-2.0f32..2.0, PANEL * 5), rows in prop::collection::vec(0i32..4, 0..14),
+        ) {
+            let (panel, _) = values.as_chunks::<PANEL>();
+            let with = panel[4];
+            let panel: Vec<_> = panel.iter().copied().map(PanelRow).collect();
+            for simd in Simd::available() {
+                let (mut all, mut each) = (vec![0.5; rows.len()], vec![0.5; rows.len()]);
+                simd.products(&rows, &panel, &with, &mut all);
+                for (row, out) in rows.chunks(1).zip(each.chunks_mut(1)) {
+                    simd.products(row, &panel, &with, out);
+                }
+                prop_assert_eq!(&all, &each, "{}", simd.name());
             }
         }
     }

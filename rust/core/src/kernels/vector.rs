@@ -33,6 +33,12 @@ pub(super) trait Vector: Copy {
     unsafe fn gt_bits(self, other: Self) -> u32;
     /// Sum of the lanes, in a fixed order.
     unsafe fn sum(self) -> f32;
+    /// [`Vector::sum`] of each, to the bit.
+    #[inline(always)]
+    unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
+        // SAFETY: forwarded from the caller.
+        four.map(|v| unsafe { v.sum() })
+    }
 }
 
 /// What rows hold that are added up: float32, or bytes.

@@ -135,6 +135,11 @@ impl Shortlist {
         }
     }
 
+    /// What is on the list.
+    pub(crate) fn atoms(&self) -> &[u32] {
+        &self.atoms
+    }
+
     /// Fills `top` with the best atoms that rank above `floor`.
     pub(crate) fn best(&self, selection: Selection, floor: f32, top: &mut Top) {
         top.clear(floor);
@@ -198,22 +203,54 @@ impl Search {
         exclude: impl Fn(usize) -> &'a [u32],
         team: &Team<'_>,
     ) -> Result<&[Shortlist]> {
-        let d = dictionary.n_features();
-        product.load(tile, d, &mut self.rows);
-        let height = tile.len() / d;
+        product.load(tile, dictionary.n_features(), &mut self.rows);
         for margin in [LIKELY_MARGIN, SAFE_MARGIN] {
-            self.lists.resize(height.max(self.lists.len()), Shortlist::default());
-            for (r, (list, &floor)) in self.lists[..height].iter_mut().zip(wanted.floors).enumerate() {
-                let bound = product.bound(d, &self.rows, r);
-                let offsets = offset_error(dictionary, bound.norm);
-                list.start(floor, bound.total() + offsets, margin, wanted.most);
-            }
+            self.start(tile, dictionary, product, wanted, margin);
             self.collect(tile, dictionary, product, wanted, &exclude, team)?;
             if self.decide(tile, dictionary, wanted) {
                 break;
             }
         }
-        Ok(&self.lists[..height])
+        Ok(&self.lists[..tile.len() / dictionary.n_features()])
+    }
+
+    /// Lists for every row all atoms that may be among its best, without their exact scores.
+    ///
+    /// # Errors
+    /// Cancellation.
+    pub(crate) fn candidates(
+        &mut self,
+        tile: &[f32],
+        dictionary: &Dictionary,
+        product: &Product<'_>,
+        wanted: &Wanted<'_>,
+        team: &Team<'_>,
+    ) -> Result<&[Shortlist]> {
+        product.load(tile, dictionary.n_features(), &mut self.rows);
+        self.start(tile, dictionary, product, wanted, SAFE_MARGIN);
+        self.collect(tile, dictionary, product, wanted, |_| &[], team)?;
+        let lists = &mut self.lists[..tile.len() / dictionary.n_features()];
+        lists.iter_mut().for_each(|list| list.tighten(dictionary.simd(), wanted.most));
+        Ok(lists)
+    }
+
+    /// Empties the lists of the rows that are loaded.
+    fn start(
+        &mut self,
+        tile: &[f32],
+        dictionary: &Dictionary,
+        product: &Product<'_>,
+        wanted: &Wanted<'_>,
+        margin: f32,
+    ) {
+        let d = dictionary.n_features();
+        let height = tile.len() / d;
+        self.lists.resize(height.max(self.lists.len()), Shortlist::default());
+        for (r, (list, &floor)) in self.lists[..height].iter_mut().zip(wanted.floors).enumerate() {
+            let bound = product.bound(d, &self.rows, r);
+            let offsets = offset_error(dictionary, bound.norm);
+            list.start(floor, bound.total() + offsets, margin, wanted.most);
+        }
     }
 
     /// Passes approximate scores to the shortlists, panel by panel.

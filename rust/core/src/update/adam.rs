@@ -23,6 +23,7 @@ pub(crate) fn adam_step(learning_rate: f64, steps: u64) -> AdamStep {
         second_decay: BETA2,
         rate: learning_rate * correction / (1.0 - BETA1.powf(steps as f64)),
         epsilon: EPSILON * correction,
+        scale: 1.0,
     }
 }
 
