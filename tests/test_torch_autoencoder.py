@@ -212,7 +212,6 @@ def test_threshold_of_a_batch_is_a_running_mean_then_forgets():
     stepper = stepper_for("batch_topk", rate=1e-12)
     expected = 0.0
     for step in (0, 1, 7, 30, 700, 5000):
-        stepper.set_arrays(stepper.arrays() | {"n_steps": np.array([float(step)])})
         params = parameters_of({**stepper.fitted(), "threshold": np.zeros(())})
         codes = looked("batch_topk", params, rows(step), NONE)[0].codes
         stepper.advance(rows(step), moment(step))

@@ -22,11 +22,6 @@ from icfl.torch.stepper import DeviceStepper
 
 __all__ = ["TorchAutoencoderStepper"]
 
-THRESHOLD_MEMORY = 100
-"""Mini-batches over which the running threshold is averaged at most."""
-THRESHOLD_SHARE = 20
-"""Otherwise it is over a twentieth of those seen: what it is the mean of is learning."""
-
 
 class _State(NamedTuple):
     """What moves: parameters with Adam's moments, and the running threshold if there is one."""
@@ -101,7 +96,8 @@ class TorchAutoencoderStepper(DeviceStepper):
         gradients = self._gradients(found.loss, leaves)
         parameters, moments = move(state.parameters, gradients, state.moments, recipe.rate(moment))
         parameters["components"] = _normalised(parameters["components"])
-        self._next = _State(parameters, moments, self._threshold(found.smallest, moments.steps))
+        threshold = self._threshold(found.smallest, recipe.threshold_memory(moment))
+        self._next = _State(parameters, moments, threshold)
         return outcome(x, found.residual, found.codes, measured, group)
 
     def _gradients(self, loss: Tensor, leaves: Tensors) -> Tensors:
@@ -127,11 +123,10 @@ class TorchAutoencoderStepper(DeviceStepper):
                 gradient *= LARGEST_GRADIENT / norm
         return gradients
 
-    def _threshold(self, smallest: Tensor, steps: int) -> Tensor | None:
+    def _threshold(self, smallest: Tensor, memory: float) -> Tensor | None:
         before = self._state.threshold
         if before is None:
             return None
-        memory = min(max(steps / THRESHOLD_SHARE, 1.0), THRESHOLD_MEMORY)
         return before + (smallest.to(before) - before) / memory
 
     def commit(self) -> None:
