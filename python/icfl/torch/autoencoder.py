@@ -19,6 +19,7 @@ from icfl.torch.backend import TorchBackend
 from icfl.torch.losses import Products, look
 from icfl.torch.measure import column_moments, outcome
 from icfl.torch.stepper import DeviceStepper
+from icfl.torch.updates import normalised
 
 __all__ = ["TorchAutoencoderStepper"]
 
@@ -95,7 +96,7 @@ class TorchAutoencoderStepper(DeviceStepper):
         )
         gradients = self._gradients(found.loss, leaves)
         parameters, moments = move(state.parameters, gradients, state.moments, recipe.rate(moment))
-        parameters["components"] = _normalised(parameters["components"])
+        parameters["components"] = normalised(parameters["components"])
         threshold = self._threshold(found.smallest, recipe.threshold_memory(moment))
         self._next = _State(parameters, moments, threshold)
         return outcome(x, found.residual, found.codes, measured, group)
@@ -179,9 +180,3 @@ class TorchAutoencoderStepper(DeviceStepper):
 def _detached(state: _State) -> Tensors:
     """Return the parameters as tensors of their own over the same numbers."""
     return {name: value.detach() for name, value in state.parameters.items()}
-
-
-def _normalised(atoms: Tensor) -> Tensor:
-    """Return atoms of unit norm; zero atoms stay zero."""
-    norms = torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
-    return atoms / torch.where(norms > 0, norms, 1.0)

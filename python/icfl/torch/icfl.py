@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -88,7 +89,7 @@ class TorchPursuitStepper(DeviceStepper):
             measured = column_moments(x, self._group, moment.step)
             after = update.step(x, codes, residual, measured.n_rows, moment)
             found = outcome(x, residual, codes, measured, self._group, after.n_replaced)
-        if not torch.isfinite(torch.tensor(found.sums[0])):
+        if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
         self._after = after
         return found
