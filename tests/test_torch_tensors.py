@@ -219,6 +219,39 @@ def test_bad_codes_are_refused(X):
         model.inverse_transform(torch.zeros(3, 20, device="meta"))
 
 
+@LEARNERS
+@pytest.mark.parametrize(
+    "mode",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_modes_of_the_caller_change_nothing(kind, mode, X):
+    """Activations are made inside such modes, and often used there."""
+    x = torch.from_numpy(X)
+
+    def results(model):
+        Z = model.transform(x)
+        again = model.inverse_transform(Z), model.reconstruct(x)
+        return [bits(model), model.score(x), *(t.tolist() for t in (Z.to_dense(), *again))]
+
+    expected = results(learner(kind, backend="torch").fit(x).partial_fit(x))
+    with mode():
+        begun = learner(kind, backend="torch").fit(x.clone())
+        assert results(begun.partial_fit(x)) == expected
+    # And what began there goes on elsewhere.
+    with mode():
+        begun = learner(kind, backend="torch").fit(x)
+    assert results(begun.partial_fit(x)) == expected
+
+
+def test_gradients_stay_enabled_while_codes_wait(X):
+    model = icfl.ICFL(**OPTIONS, backend="torch").fit(X)
+    arrays = {k: torch.tensor(v) for k, v in model._fitted_arrays().items()}
+    parts = encoding.Encoder(model._coder(), arrays, 0, len(X)).encode(torch.from_numpy(X))
+    next(parts)
+    assert torch.is_grad_enabled()
+
+
 def test_codes_that_are_stored_twice_add_up(X):
     model = icfl.ICFL(**OPTIONS, backend="torch").fit(X)
     twice = csr_array(([2.0, 3.0, 1.0], [4, 4, 7], [0, 2, 3]), shape=(2, 20))

@@ -18,6 +18,7 @@ from icfl.torch.arrays import to_device, to_host
 from icfl.torch.backend import TorchBackend
 from icfl.torch.losses import Products, look
 from icfl.torch.measure import column_moments, outcome
+from icfl.torch.modes import without_modes
 from icfl.torch.stepper import DeviceStepper
 from icfl.torch.updates import normalised
 
@@ -72,28 +73,31 @@ class TorchAutoencoderStepper(DeviceStepper):
         self._host = fitted if self._group.size == 1 else None
         threshold = tensors.pop("threshold", None)
         if recipe.activation == "jump_relu" and threshold is not None:
-            tensors["log_threshold"], threshold = threshold.log(), None
+            with torch.inference_mode(False):
+                tensors["log_threshold"], threshold = threshold.log(), None
         self._state = _State(tensors, Moments.none(tensors), threshold)
         self._next: _State | None = None
         self._products = Products(backend.precision == "bfloat16")
         self._look = torch.compile(look) if backend.compile else look
 
+    @without_modes
     def advance(self, X: Any, moment: Moment) -> Outcome:
         """Encode a mini-batch, form gradients, and from them the next state."""
         x, group, state = self._rows(X), self._group, self._state
         recipe = replace(self.recipe, n_nonzero=self.recipe.n_nonzero_at(moment))
         measured = column_moments(x, group, moment.step)
         leaves = {name: value.requires_grad_() for name, value in _detached(state).items()}
-        found = self._look(
-            recipe,
-            leaves,
-            x,
-            self.recipe.dead(moment),
-            x.new_tensor(measured.total),
-            measured.n_rows,
-            group,
-            self._products,
-        )
+        with torch.enable_grad():
+            found = self._look(
+                recipe,
+                leaves,
+                x,
+                self.recipe.dead(moment),
+                x.new_tensor(measured.total),
+                measured.n_rows,
+                group,
+                self._products,
+            )
         gradients = self._gradients(found.loss, leaves)
         parameters, moments = move(state.parameters, gradients, state.moments, recipe.rate(moment))
         parameters["components"] = normalised(parameters["components"])

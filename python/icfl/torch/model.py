@@ -28,6 +28,7 @@ from icfl.torch.backend import TorchBackend
 from icfl.torch.distributed import Group
 from icfl.torch.encoding import Encoder, Piece, decode
 from icfl.torch.measure import column_moments, reproduction
+from icfl.torch.modes import without_modes
 from icfl.torch.rows import check_tensor, prepare_tensor
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class DeviceModel:
         self._model = model
         self._backend = backend
 
+    @without_modes
     def transform(self, X: Any) -> Any:
         """Encode rows; a tensor gives a sparse CSR tensor, or a dense one."""
         sparse = check_flag(self._model.sparse_output, "sparse_output")
@@ -64,6 +66,7 @@ class DeviceModel:
         parts = [Piece.of(codes) for _, _, codes, _ in self._encoded(X)]
         return Piece.join(parts).tensor(n_components)
 
+    @without_modes
     def inverse_transform(self, Z: Any) -> Any:
         """Return the rows that codes stand for, shape (n, d)."""
         if not isinstance(Z, Tensor):
@@ -78,7 +81,7 @@ class DeviceModel:
 
     def _decoded_array(self, Z: Any) -> NDArray[np.float32]:
         codes = csr_array(Z) if issparse(Z) else check_matrix(Z, "Z")
-        device = torch.device(self._device)
+        device = self._place(codes)
         rows = np.empty((codes.shape[0], self._model.components_.shape[1]), dtype=np.float32)
         for start in range(0, len(rows), CHUNK_ROWS):
             place = slice(start, start + CHUNK_ROWS)
@@ -88,6 +91,7 @@ class DeviceModel:
             rows[place] = self.inverse_transform(piece.tensor(codes.shape[1])).numpy(force=True)
         return rows
 
+    @without_modes
     def reconstruct(self, X: Any) -> Any:
         """Encode rows and decode them again, in the scale of `X`."""
         if isinstance(X, Tensor):
@@ -103,6 +107,7 @@ class DeviceModel:
                 rows = rows * norms[:, None].to(rows.dtype)
             yield rows if scale == 1.0 else rows / scale
 
+    @without_modes
     def score(self, X: Any) -> float:
         """Return the explained variance of the rows as the dictionary sees them."""
         moments, residual = None, 0.0
@@ -120,7 +125,7 @@ class DeviceModel:
         """Yield parts of prepared rows, their norms, their codes (rows, M), and the arrays."""
         model, norm_sum = self._model, 0.0
         X = check_tensor(model, X, reset=False) if isinstance(X, Tensor) else model._rows(X)
-        tensors = self._tensors(device_of(None if isinstance(X, Tensor) else self._device, X))
+        tensors = self._tensors(self._place(X))
         encoder = Encoder(model._coder(), tensors, self._backend.gram_budget, len(X))
         for rows, norms in self._prepared(X, tensors["bias"].device):
             norm_sum += float(norms.sum())
@@ -128,9 +133,9 @@ class DeviceModel:
                 yield rows[place], norms[place], codes, tensors
         model._check_scale(norm_sum / len(X))
 
-    @property
-    def _device(self) -> str:
-        return self._backend.device or "cpu"
+    def _place(self, X: Any) -> torch.device:
+        """Return where something is worked on: a tensor where it is."""
+        return X.device if isinstance(X, Tensor) else device_of(self._backend.device)
 
     def _prepared(self, X: Any, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         model = self._model
