@@ -217,6 +217,13 @@ def test_bad_codes_are_refused(X):
         model.inverse_transform(torch.zeros(3, 20, dtype=torch.complex64))
     with pytest.raises(InputTypeError, match="on 'meta'"):
         model.inverse_transform(torch.zeros(3, 20, device="meta"))
+    with pytest.raises(InputTypeError, match="sparse_bsr"):
+        model.inverse_transform(torch.ones(4, 20).to_sparse_bsr((2, 2)))
+    for column in (-1, 20):
+        parts = [torch.tensor(part) for part in ([0, 1], [column], [1.0])]
+        outside = torch.sparse_csr_tensor(*parts, (1, 20), check_invariants=False)
+        with pytest.raises(InputError, match="Z must have columns of 0 to 19"):
+            model.inverse_transform(outside)
 
 
 @LEARNERS

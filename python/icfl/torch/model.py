@@ -183,8 +183,15 @@ def _dense_blocks(Z: Tensor) -> Iterator[Tensor]:
     if Z.layout == torch.strided:
         yield from Z.to(torch.float32).split(CHUNK_ROWS)
         return
-    Z = Z.to_sparse_csr()
+    try:
+        Z = Z.to_sparse_csr()
+    except RuntimeError as error:
+        raise InputTypeError(
+            f"Z must be a dense, COO, CSR or CSC tensor with a value a place, got {Z.layout}"
+        ) from error
     starts, columns, values = Z.crow_indices(), Z.col_indices(), Z.values()
+    if not bool(((columns >= 0) & (columns < Z.shape[1])).all()):  # on CUDA: the end of the process
+        raise InputError(f"Z must have columns of 0 to {Z.shape[1] - 1}, got others")
     for first in range(0, Z.shape[0], CHUNK_ROWS):
         bounds = starts[first : first + CHUNK_ROWS + 1]
         counts = bounds.diff()
