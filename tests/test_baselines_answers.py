@@ -195,6 +195,11 @@ def test_random_rows_are_rows_of_the_data(X, P):
         atoms = RandomAtoms(20, kind="data", random_state=0).fit(data).components_
         np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, atol=SAFETY * U)
         assert len(np.unique(atoms, axis=0)) == 20
+    # Rows that rounding alone tells apart once they are of unit norm: directions, not noise.
+    same = np.outer(np.arange(1, 31), X[0])
+    atoms = RandomAtoms(20, kind="data", random_state=0).fit(same).components_
+    drawn = RandomAtoms(20, random_state=0).fit(same).components_
+    np.testing.assert_array_equal(atoms, drawn)
 
 
 def test_raw_inputs_are_the_prepared_rows(models, X):
