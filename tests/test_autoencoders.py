@@ -65,16 +65,17 @@ class Steps:
     def batch(self):
         return self.rng.standard_normal((self.n, self.d)).astype(np.float32)
 
-    def step(self, X, dead=()):
-        """Take one step on both sides; return the outcome and what float64 found."""
+    def step(self, X, dead=(), number=10**6):
+        """Take step `number` of a run on both sides; return the outcome and what float64 found."""
         silent = np.zeros(self.recipe.widths[-1], np.int64)
         silent[list(dead)] = 10**6
-        outcome = self.stepper.advance(X, Moment(self.taken + 10**6, None, self.rng, silent, 10**6))
+        moment = Moment(number, None, self.rng, silent, 10**6)
+        outcome = self.stepper.advance(X, moment)
         self.stepper.commit()
         self.taken += 1
         found = sae_oracle.look(self.recipe, self.params, X, dead)
         self.params, self.moments = sae_oracle.move(
-            self.params, found.gradients, self.moments, self.taken, RATE
+            self.params, found.gradients, self.moments, self.taken, self.recipe.rate(moment)
         )
         return outcome, found
 
@@ -134,13 +135,13 @@ def test_steps_follow_float64(name):
         np.testing.assert_allclose(norms, 1, atol=4 * oracles.U)
 
 
-def test_the_running_threshold_is_the_mean_of_the_smallest_codes():
+def test_the_running_threshold_is_a_mean_of_smallest_codes_then_forgets():
     steps = Steps(recipe("batch_topk"))
     steps.stepper._names += ("threshold",)
     expected = 0.0
-    for t in range(1, 8):
-        _, found = steps.step(steps.batch())
-        expected = sae_oracle.threshold_after(expected, found.smallest, t)
+    for number in (0, 1, 7, 30, 700, 5000):
+        _, found = steps.step(steps.batch(), number=number)
+        expected = sae_oracle.threshold_after(expected, found.smallest, number + 1)
         assert steps.stepper.fitted()["threshold"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -175,7 +176,9 @@ def test_a_chosen_zero_has_not_fired():
     core = _core.Autoencoder(4, 4, "topk", [4], 2, 0.5, 1.0)
     zeros = np.zeros(4, np.float32)
     core.set_parameters({"encoder": D, "components": D, "encoder_bias": zeros, "bias": zeros})
-    codes, _ = core.advance(np.eye(2, 4, dtype=np.float32), 3, RATE, np.zeros(0, np.int64), None)
+    codes, _ = core.advance(
+        np.eye(2, 4, dtype=np.float32), 3, RATE, np.zeros(0, np.int64), 1.0, None
+    )
     assert codes[1].tolist() == [0, 1]
 
 

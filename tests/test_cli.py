@@ -1,86 +1,28 @@
-"""The command line, run in this process: results, exit codes, messages, and nothing left behind."""
+"""`icfl fit`, `encode` and `evaluate`, run in this process: models, codes and numbers."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from scipy.sparse import load_npz, save_npz
+from scipy.sparse import load_npz
 
 import icfl
+from cli_runs import (  # noqa: F401 - the fixture `folder`
+    CONTROL,
+    FIT,
+    N_ATOMS,
+    N_FEATURES,
+    N_SAMPLES,
+    folder_of_wells,
+    run_json,
+    source,
+    wells,
+    write_table,
+)
 from icfl.cli import main
 from icfl.report.progress import Progress
-
-N_SAMPLES, N_FEATURES, N_ATOMS = 180, 8, 24
-FIT = ["--n-components", str(N_ATOMS), "--n-iterations", "2", "--atoms-per-iteration", "2"]
-FIT += ["--max-iter", "3", "--seed", "0"]
-
-
-def wells():
-    """Activations in three clusters on three plates, with a shared offset, and their labels."""
-    rng = np.random.default_rng(0)
-    cell_type = np.tile(["HeLa", "U2OS", "A549"], N_SAMPLES // 3)
-    plate = np.repeat(["P1", "P2", "P3"], N_SAMPLES // 3)
-    centres = {name: 4 * rng.standard_normal(N_FEATURES) for name in ("HeLa", "U2OS", "A549")}
-    X = np.array([centres[name] for name in cell_type]) + rng.standard_normal((N_SAMPLES, 8)) + 50
-    control = (cell_type == "U2OS") & (np.arange(N_SAMPLES) % 2 == 0)
-    dose = np.arange(N_SAMPLES) % 5
-    labels = {"cell_type": cell_type, "plate": plate, "control": control, "dose": dose}
-    return X.astype(np.float32), labels
-
-
-def write_table(path, columns):
-    names = list(columns)
-    rows = zip(*[columns[name].tolist() for name in names], strict=True)
-    lines = [",".join(names), *[",".join(map(repr_of, row)) for row in rows]]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def repr_of(value):
-    return value if isinstance(value, str) else repr(value)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The same data in every format, and a model fitted on it."""
-    path = tmp_path_factory.mktemp("cli")
-    X, labels = wells()
-    features = {f"f{i}": X[:, i] for i in range(N_FEATURES)}
-    np.save(path / "X.npy", X)
-    write_table(path / "meta.csv", labels)
-    np.savez(path / "X.npz", X=X, **labels)
-    write_table(path / "X.csv", {**labels, **features})
-    model = path / "model.safetensors"
-    assert (
-        main(["fit", *source(path, "npy"), *CONTROL, *FIT, "--output", str(model), "--json"]) == 0
-    )
-    return path
-
-
-CONTROL = ["--control", "control"]
-
-
-def source(folder, kind):
-    """Return the words that name the data in one of the formats."""
-    if kind == "npy":
-        return [str(folder / "X.npy"), "--metadata", str(folder / "meta.csv")]
-    if kind == "npz":
-        return [str(folder / "X.npz")]
-    return [str(folder / f"X.{kind}"), "--features", "f?"]
-
-
-def run_json(capsys, *arguments):
-    capsys.readouterr()
-    assert main([*map(str, arguments), "--json"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    assert captured.out.count("\n") == 1
-    return json.loads(captured.out)
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "csv", "parquet"])
@@ -243,219 +185,3 @@ def test_an_interrupted_fit_resumes_to_the_same_model(folder, tmp_path, monkeypa
     resumed, whole = (icfl.load(tmp_path / name).steps[-1][1] for name in ("resumed", "whole"))
     np.testing.assert_array_equal(resumed.components_, whole.components_)
     assert resumed.n_steps_ == whole.n_steps_
-
-
-BAD = {
-    "no command": ("", "required"),
-    "unknown command": ("fitt X.npy", "invalid choice: 'fitt'"),
-    "misspelt option": (
-        "encode X.npy --model model.safetensors --output o.npz --metdata meta.csv",
-        "unrecognized argument '--metdata' .did you mean '--metadata'",
-    ),
-    "abbreviated option": ("fit X.npy --output o --contr control", "'--contr'.*'--control'"),
-    "missing option": ("fit X.npy", "--output"),
-    "no number": ("fit X.npy --output o --n-components many", "whole number, got 'many'"),
-    "zero atoms": ("fit X.npy --output o --n-components 0", "at least 1, got '0'"),
-    "no threshold": ("fit X.npy --output o --threshold nan", "expected a number, got 'nan'"),
-    "no threads": ("fit X.npy --output o --n-jobs 0", "other than 0"),
-    "unknown whitening": ("fit X.npy --output o --whiten ica", "invalid choice: 'ica'"),
-    "bad shrinkage": ("fit X.npy --output o --shrinkage 2", "from 0 to 1"),
-    "missing file": ("fit none.npy --output o", "No such file or directory: .*none.npy"),
-    "folder as file": ("fit folder --output o", "unknown format"),
-    "unknown format": ("fit X.xlsx --output o", "unknown format, expected one of"),
-    "missing metadata": ("fit X.npy --metadata none.csv --output o", "No such file.*none.csv"),
-    "metadata of other length": (
-        "fit X.npy --metadata short.csv --control control --output o",
-        "short.csv has 3 rows, X.npy has 180",
-    ),
-    "unknown column": (
-        "fit X.npy --metadata meta.csv --control cell_typ=U2OS --output o",
-        "meta.csv has no column 'cell_typ' .did you mean 'cell_type'",
-    ),
-    "no controls": (
-        "fit X.npy --metadata meta.csv --control cell_type=DMSO --output o",
-        "no row of meta.csv has cell_type = 'DMSO'.*A549, HeLa, U2OS",
-    ),
-    "control without metadata": (
-        "fit X.npy --control control --output o",
-        "X.npy has no column 'control'; it holds no metadata",
-    ),
-    "text as boolean": (
-        "fit X.npy --metadata meta.csv --control cell_type --output o",
-        "cell_type = 'true'",
-    ),
-    "batch correction without batch": (
-        "fit X.npy --batch-correction coral --output o",
-        "--batch-correction needs --batch",
-    ),
-    "control without whitening": (
-        "fit X.npz --whiten none --control control --output o",
-        "--control needs --whiten",
-    ),
-    "resume without checkpoint": ("fit X.npy --resume --output o", "--resume needs --checkpoint"),
-    "damaged checkpoint": (
-        "fit X.npy --checkpoint meta.csv --resume --output o",
-        "meta.csv",
-    ),
-    "output in no folder": ("fit X.npy --output none/o", "does not exist: .*none"),
-    "output is a folder": ("fit X.npy --output folder", "is a folder.*folder"),
-    "NaN": ("fit nan.npy --output o", "nan.npy holds nan in row 7, feature 2"),
-    "words": ("fit words.npy --output o", "expected numbers"),
-    "one dimension": ("fit flat.npy --output o", "expected two dimensions"),
-    "empty": ("fit empty.npy --output o", "no activations"),
-    "garbled npz": ("fit garbled.npz --output o", "garbled.npz is not a readable .npz"),
-    "pickled npz": ("fit pickled.npz --output o", "pickled.npz is not a readable .npz"),
-    "ragged csv": ("fit ragged.csv --output o", "ragged.csv line 3 has 1 cells"),
-    "unmatched features": ("fit X.csv --features g* --output o", "matches the features 'g"),
-    "unknown array": ("fit X.npz --array Y --output o", "no array 'Y'"),
-    "missing model": ("encode X.npy --model none --output o.npz", "No such file.*none"),
-    "no model": ("encode X.npy --model meta.csv --output o.npz", "meta.csv"),
-    "wrong width": (
-        "encode wide.npy --model model.safetensors --output o.npz",
-        "wide.npy has 9 features, the model was fitted on 8",
-    ),
-    "codes not npz": ("encode X.npy --model model.safetensors --output o.csv", "end in .npz"),
-    "unknown label": (
-        "evaluate X.npz --model model.safetensors --labels cel_type",
-        "no column 'cel_type'",
-    ),
-    "constant label": (
-        "evaluate constant.npz --model model.safetensors --labels one",
-        "label 'one' has one value only",
-    ),
-    "unknown groups": (
-        "evaluate X.npz --model model.safetensors --labels cell_type --groups donor",
-        "no column 'donor'",
-    ),
-    "codes of other data": (
-        "evaluate X.npz --model model.safetensors --codes other.npz",
-        "the codes have shape",
-    ),
-    "no codes": (
-        "evaluate X.npz --model model.safetensors --codes X.npz",
-        "X.npz does not hold sparse codes",
-    ),
-    "existing folder": ("demo --output folder", "folder' exists already.*--force"),
-    "file as folder": ("demo --output meta.csv --force", "is not a folder"),
-    "negative seed": ("demo --seed -1", "--seed"),
-}
-
-
-@pytest.fixture(scope="module")
-def bad_folder(folder):
-    """The data, and beside it everything that is wrong with other people's data."""
-    X, labels = wells()
-    (folder / "folder").mkdir()
-    (folder / "X.xlsx").write_text("")
-    write_table(folder / "short.csv", {name: column[:3] for name, column in labels.items()})
-    broken = X.copy()
-    broken[7, 2] = np.nan
-    np.save(folder / "nan.npy", broken)
-    np.save(folder / "words.npy", np.array([["a"]]))
-    np.save(folder / "flat.npy", X[0])
-    np.save(folder / "empty.npy", X[:0])
-    np.save(folder / "wide.npy", np.hstack([X, X[:, :1]]))
-    (folder / "garbled.npz").write_bytes((folder / "X.npz").read_bytes()[:200])
-    np.savez(folder / "pickled.npz", X=X, y=np.array([{}] * N_SAMPLES))
-    (folder / "ragged.csv").write_text("a,b\n1,2\n3\n")
-    np.savez(folder / "constant.npz", X=X, one=np.array(["same"] * N_SAMPLES))
-    save_npz(folder / "other.npz", icfl.load(folder / "model.safetensors").transform(X)[:5])
-    return folder
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_code_2(bad_folder, monkeypatch, capsys, case):
-    words, message = BAD[case]
-    monkeypatch.chdir(bad_folder)
-    before = sorted(os.listdir())
-    capsys.readouterr()
-    assert main([*words.split(), *(["--json"] if words else [])]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("icfl: error: ")
-    assert captured.err.count("\n") == 1
-    assert captured.err.endswith("\n")
-    assert re.search(message, captured.err), captured.err
-    assert sorted(os.listdir()) == before
-
-
-def test_notes_and_results_go_to_their_streams(folder, capsys):
-    words = ["encode", str(folder / "X.npy"), "--model", str(folder / "model.safetensors")]
-    words += ["--output", str(folder / "codes.npz")]
-    capsys.readouterr()
-    assert main(words) == 0
-    captured = capsys.readouterr()
-    assert "180 samples x 8 features" in captured.err
-    assert "180 samples x 24 features" in captured.out
-    assert main([*words, "--quiet"]) == 0
-    assert capsys.readouterr().err == ""
-
-
-def test_evaluate_prints_tables(folder, capsys):
-    words = [str(folder / "X.npz"), "--model", str(folder / "model.safetensors")]
-    assert main(["evaluate", *words, "--labels", "cell_type,plate", "--groups", "plate"]) == 0
-    out = capsys.readouterr().out
-    for word in ("cosine similarity", "dead share", "Selective features", "cell_type", "codes"):
-        assert word in out
-    assert out.endswith("Not probed, each value lies within one group: plate\n")
-
-
-def test_evaluate_without_labels_needs_none(folder, capsys):
-    words = ["evaluate", folder / "X.npy", "--model", folder / "model.safetensors"]
-    results = run_json(capsys, *words)
-    assert results["selectivity"] == results["probes"] == {}
-    assert 0 < results["cosine_similarity"] <= 1
-
-
-def test_a_change_of_scale_is_a_warning(folder, tmp_path, capsys):
-    # Rows ten times as far from the controls: whitened norms grow tenfold, the model warns at four.
-    X, _ = wells()
-    np.save(tmp_path / "scaled.npy", 50 + 10 * (X - 50))
-    words = ["encode", tmp_path / "scaled.npy", "--model", folder / "model.safetensors"]
-    capsys.readouterr()
-    assert main([*map(str, words), "--output", str(tmp_path / "z.npz"), "--json"]) == 0
-    assert capsys.readouterr().err.startswith("icfl: warning: the mean norm")
-
-
-def test_interrupt_is_130_and_leaves_nothing(folder, tmp_path, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(icfl.ICFL, "fit", interrupted)
-    words = ["fit", str(folder / "X.npy"), "--output", str(tmp_path / "m")]
-    capsys.readouterr()
-    assert main([*words, "--quiet"]) == 130
-    assert capsys.readouterr().err == "icfl: interrupted; no output was written\n"
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("command", ["", "demo", "fit", "encode", "evaluate"])
-def test_help_shows_examples(capsys, command):
-    assert main([*command.split(), "--help"]) == 0
-    out = capsys.readouterr().out
-    assert "usage: icfl" in out
-    assert "examples:" in out
-
-
-def test_version(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"icfl {icfl.__version__}\n"
-
-
-def test_a_closed_pipe_is_no_traceback(folder):
-    command = [sys.executable, "-m", "icfl.cli", "evaluate", str(folder / "X.npy"), "--quiet"]
-    command += ["--model", str(folder / "model.safetensors")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
-
-
-def test_as_a_process(tmp_path):
-    """The exit code reaches the shell."""
-    command = [sys.executable, "-m", "icfl.cli", "encode", "none.npy", "--model", "m"]
-    done = subprocess.run(
-        [*command, "--output", "z.npz"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr == "icfl: error: No such file or directory: m\n"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 import icfl
-from exchange_models import (
-    TAKES,
-    models,
-)
+from exchange_models import TAKES, models, sae_lens_folder
 from icfl import autoencoders
 from icfl.exceptions import InputError, InputTypeError, MissingDependencyError, ModelFileError
 
@@ -89,6 +87,88 @@ def test_files_with_flipped_bytes(tmp_path: Path, layout: str) -> None:
             with contextlib.suppress(ModelFileError):
                 icfl.load_external(path, rng.choice((layout, "auto")))
         file.write_bytes(whole)
+
+
+def torch_file(folder: Path, name: str, **changes: Any) -> Path:
+    """Write a dictionary_learning folder: that of a model, changed."""
+    import torch
+
+    icfl.save_external(MODELS[name], folder, "dictionary_learning")
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    torch.save(state | changes, folder / "ae.pt")
+    return folder
+
+
+def test_tensors_that_claim_more_than_the_file_has(tmp_path: Path) -> None:
+    """By strides of zero, 16 TB of them; or without any numbers; or with a sign aside."""
+    import torch
+
+    one, huge = torch.zeros(1, 1), (1 << 21, 1 << 21)
+    for weight, message in (
+        (one.expand(huge), r"shape \(2097152, 2097152\) has 4398046511104 numbers, the file 1"),
+        (one.to(torch.float16).expand(huge), r"shape .* the file 1"),
+        (torch.zeros(12, 5, device="meta"), "expected a dense real tensor, got .*'meta'"),
+        (torch._neg_view(torch.zeros(12, 5)), "expected a dense real tensor"),
+    ):
+        folder = torch_file(tmp_path / "m", "topk", **{"encoder.weight": weight})
+        with pytest.raises(ModelFileError, match=rf"ae\.pt: encoder\.weight: {message}"):
+            icfl.load_external(folder)
+
+
+def test_sizes_that_overflow_or_exceed_the_model(tmp_path: Path) -> None:
+    import torch
+
+    # In 64 bits these add up to 12, by way of -2.
+    sizes = torch.tensor([2**63 - 1, 2**63 - 1, 14])
+    with pytest.raises(ModelFileError, match=r"group_sizes .* they add up to 18446744073709551628"):
+        icfl.load_external(torch_file(tmp_path / "sizes", "matryoshka", group_sizes=sizes))
+    for k in (13, 2**62):
+        with pytest.raises(ModelFileError, match=f"k is {k}, expected at most the 12 latents"):
+            icfl.load_external(torch_file(tmp_path / "k", "topk", k=torch.tensor(k)))
+    with pytest.raises(ModelFileError, match="k is -3: expected a positive integer"):
+        icfl.load_external(torch_file(tmp_path / "k", "topk", k=torch.tensor(-3)))
+
+
+def test_numbers_of_which_products_overflow(tmp_path: Path) -> None:
+    import torch
+
+    large = np.full((5, 12), 1e30, np.float32)
+    tensors = {"W_enc": large, "b_dec": large[:, 0].copy()}
+    folder = sae_lens_folder(tmp_path / "a", tensors, {"apply_b_dec_to_input": False})
+    with pytest.raises(ModelFileError, match=rf"{folder.name}: weights: too large for float32"):
+        icfl.load_external(folder)
+    folder = torch_file(tmp_path / "b", "topk", **{"decoder.weight": torch.zeros(5, 12)})
+    (folder / "config.json").write_text('{"trainer": {"dict_class": "AutoEncoder"}}')
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    relu = {name: value for name, value in state.items() if name not in ("k", "threshold")}
+    torch.save(relu, folder / "ae.pt")
+    with pytest.raises(ModelFileError, match=r"ae\.pt: decoder\.weight .* a column is zero"):
+        icfl.load_external(folder)
+
+
+def test_damaged_compression_is_not_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "ae.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("archive/data.pkl", random.Random(0).randbytes(2000))
+    data = bytearray(path.read_bytes())
+    data[60:300] = bytes(240)
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match="not recognised"):
+        icfl.load_external(path)
+
+
+def test_what_stands_in_the_way_of_one_file_keeps_all_as_they_were(tmp_path: Path) -> None:
+    icfl.save_external(MODELS["topk"], tmp_path / "m", "sae_lens")
+    before = (tmp_path / "m" / "sae_weights.safetensors").read_bytes()
+    (tmp_path / "m" / "cfg.json").unlink()
+    (tmp_path / "m" / "cfg.json").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"cannot replace a folder by a file.*cfg\.json"):
+        icfl.save_external(MODELS["abs_topk"], tmp_path / "m", "sae_lens")
+    assert (tmp_path / "m" / "sae_weights.safetensors").read_bytes() == before
+    assert len(list((tmp_path / "m").iterdir())) == 2
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"cannot write sae\.safetensors: this is a file"):
+        icfl.save_external(MODELS["topk"], tmp_path / "file", "sparsify")
 
 
 @pytest.mark.parametrize("layout", TAKES)

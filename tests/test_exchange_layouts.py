@@ -122,6 +122,16 @@ def test_saev_of_every_schema(tmp_path: Path, header: dict[str, Any]) -> None:
     assert_same_codes(defined_codes(weights, X), np.where((p >= smallest) & (p > 0), p, 0))
 
 
+@pytest.mark.parametrize("schema", [None, 0, 6, True, "5"])
+def test_saev_of_no_known_schema(tmp_path: Path, schema: Any) -> None:
+    path = tmp_path / "sae.pt"
+    icfl.save_external(MODELS["topk"], path, "saev")
+    line, data = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(json.dumps(json.loads(line) | {"schema": schema}).encode() + b"\n" + data)
+    with pytest.raises(ModelFileError, match=f"schema is {schema!r}, expected 1 to 5"):
+        icfl.load_external(path)
+
+
 def test_interplm_normalises_and_names_its_class_in_yaml(tmp_path: Path) -> None:
     extra = {"normalize_to_sqrt_d": True, "activation_rescale_factor": np.full(N_COMPONENTS, 3.0)}
     model = icfl.load_external(interplm_folder(tmp_path / "b", "BatchTopK", **extra))

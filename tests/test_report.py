@@ -1,4 +1,4 @@
-"""Tables, progress, baselines, and the comparison on held-out groups."""
+"""Tables, progress, rivals, and the comparison on held-out groups."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from scipy.sparse import csr_array
 
 import icfl
-from icfl.metrics import Selectivity, linear_probe
-from icfl.report.baselines import PrincipalAxes, encode_with, random_atoms
+from icfl.baselines import RandomAtoms
+from icfl.metrics import Selectivity, explained_variance, linear_probe
 from icfl.report.comparison import Recipe, compare, folds, summary
 from icfl.report.evaluation import probe_on, selectivity_counts
 from icfl.report.names import METHODS
 from icfl.report.panels import heat_map_order
 from icfl.report.progress import Progress
+from icfl.report.rivals import principal_components, pursuit, represent
 from icfl.report.tables import text_table
 
 
@@ -62,37 +63,24 @@ def test_text_table_aligns_columns():
     ]
 
 
-def test_random_atoms_are_uniform_directions():
-    atoms = random_atoms((4000, 5), seed=0)
-    # Each is rounded to float32 in 5 entries.
-    np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, atol=1e-6)
-    # A uniform direction has covariance I / d; the mean of 4,000 squares of an entry, each of
-    # variance below 1 / d^2 * 3, has a standard error below 0.006.
-    np.testing.assert_allclose(atoms.T @ atoms / len(atoms), np.eye(5) / 5, atol=0.025)
-    np.testing.assert_array_equal(atoms, random_atoms((4000, 5), seed=0))
-
-
-def test_first_principal_axes_are_the_best_subspace():
-    X = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
-    axes = PrincipalAxes(X)
-    singular = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
-    for k in range(7):
-        residual = ((X - axes.first(X, k).reconstructions) ** 2).sum()
-        # Eckart-Young: what k directions leave is the energy of the other singular values. Float32
-        # reconstructions of 300 numbers of size 1: 1e-7 each.
-        assert residual == pytest.approx((singular[k:] ** 2).sum(), abs=1e-4)
-
-
-def test_largest_principal_scores_are_the_best_k_terms():
-    rng = np.random.default_rng(1)
-    X = rng.standard_normal((40, 6)).astype(np.float32)
-    axes = PrincipalAxes(X)
-    scores = (X - axes.mean) @ axes.axes.T
-    for k in range(8):
-        found = axes.largest(X, k)
-        assert set(np.diff(found.codes.indptr)) == {min(k, 6)}
-        left = np.sort(scores**2, axis=1)[:, : max(6 - k, 0)].sum()
-        assert ((X - found.reconstructions) ** 2).sum() == pytest.approx(left, abs=1e-4)
+@pytest.mark.parametrize("k", [1, 4, 6, 7])
+def test_principal_components_are_the_best_there_are(k):
+    """Even for more components than the 6 features have."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 6)).astype(np.float32)
+    _, singular, axes = np.linalg.svd(X - X.mean(axis=0, dtype=np.float64), full_matrices=False)
+    scores = (X - X.mean(axis=0, dtype=np.float64)) @ axes.T
+    fitted = principal_components(X, k)
+    first, largest = (represent(fitted[name], X) for name in ("pca", "pca_largest"))
+    assert first.codes.shape == (50, min(k, 6))
+    assert set(np.diff(largest.codes.indptr)) == {min(k, 6)}
+    # Eckart-Young: what k directions leave is the energy of the other singular values; what k of
+    # the scores of a row leave is that of the others. Float32 reconstructions of 300 numbers of
+    # size 1: 1e-7 each.
+    left = (singular[k:] ** 2).sum()
+    assert ((X - first.reconstructions) ** 2).sum() == pytest.approx(left, abs=1e-4)
+    left = np.sort(scores**2, axis=1)[:, : max(6 - k, 0)].sum()
+    assert ((X - largest.reconstructions) ** 2).sum() == pytest.approx(left, abs=1e-4)
 
 
 def test_probe_on_is_the_fold_of_the_probe():
@@ -168,7 +156,7 @@ def test_a_fold_knows_nothing_of_the_held_out_group(fold):
 
 def test_the_same_atoms_give_the_codes_of_the_model(fold):
     found = fold[0]
-    again = encode_with(found.model.components_, found.inputs, found.model)
+    again = represent(pursuit(found.model.components_, found.model), found.inputs)
     expected = found.model.transform(found.inputs)
     # transform scales the unit rows once more, which moves last bits; where two atoms score alike
     # to rounding, another one may then be taken.
@@ -176,6 +164,24 @@ def test_the_same_atoms_give_the_codes_of_the_model(fold):
     assert close.mean() > 0.98
     back = again.codes.toarray() @ found.model.components_ + found.model.bias_
     np.testing.assert_allclose(again.reconstructions, back, atol=1e-6)
+
+
+def test_the_random_dictionary_is_encoded_as_the_model_encodes(fold):
+    found = fold[0]
+    results = compare(found, {"y": np.tile(["a", "b"], 100)}, [2], seed=1)
+    drawn = RandomAtoms(30, random_state=1).fit(found.inputs[~found.held_out])
+    X, bias = found.inputs[found.held_out], found.model.bias_
+    for n_iterations, numbers in (
+        (3, results["random_dictionary"]),
+        (2, results["random_dictionary"]["curve"][0]),
+    ):
+        Z = icfl.encode_icfl(
+            X, drawn.components_, n_iterations=n_iterations, atoms_per_iteration=2, bias=bias
+        )
+        expected = explained_variance(X, Z @ drawn.components_ + bias)
+        # 500 float32 numbers, off by 1e-7 of their size, against a sum of squares.
+        assert numbers["explained_variance"] == pytest.approx(expected, abs=1e-5)
+        assert numbers["l0"] == Z.nnz / len(X)
 
 
 def test_comparison_measures_held_out_rows_only(fold):

@@ -11,6 +11,8 @@ from icfl.torch import TorchBackend
 from icfl.torch.distributed import Group
 from icfl.torch.losses import Products, auxiliary, look
 from icfl.torch.matching_pursuit import pursue, unrolled
+from icfl.torch.measure import column_moments
+from icfl.torch.selection import best_of_batch
 from torch_steps import (
     ACTIVATIONS,
     DEAD,
@@ -212,7 +214,6 @@ def test_threshold_of_a_batch_is_a_running_mean_then_forgets():
     stepper = stepper_for("batch_topk", rate=1e-12)
     expected = 0.0
     for step in (0, 1, 7, 30, 700, 5000):
-        stepper.set_arrays(stepper.arrays() | {"n_steps": np.array([float(step)])})
         params = parameters_of({**stepper.fitted(), "threshold": np.zeros(())})
         codes = looked("batch_topk", params, rows(step), NONE)[0].codes
         stepper.advance(rows(step), moment(step))
@@ -220,6 +221,23 @@ def test_threshold_of_a_batch_is_a_running_mean_then_forgets():
         smallest = float(codes[codes > 0].min())
         expected = sae_oracle.threshold_after(expected, smallest, step + 1)
         assert float(stepper.fitted()["threshold"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_ties_of_a_batch_go_to_the_lower_place():
+    values = torch.tensor([[1.0, 3.0, 2.0], [2.0, -1.0, 2.0], [0.0, 2.0, 3.0]])
+    mask, smallest = best_of_batch(values, 4, Group())
+    assert mask.tolist() == [[False, True, True], [True, False, False], [False, False, True]]
+    assert smallest == 2
+
+
+def test_a_constant_column_has_no_variance(monkeypatch):
+    """To the bit, also where sums are float32 and its mean is rounded: losses are divided by it."""
+    monkeypatch.setattr("icfl.torch.measure.wide", lambda device: torch.float32)
+    x = torch.full((1000, 3), 0.1)
+    x[:, 1] = torch.arange(1000) / 10
+    measured = column_moments(x, Group())
+    assert measured.moments.centred_ss[[0, 2]].tolist() == [0, 0]
+    assert column_moments(x[:, :1], Group()).total == 1000
 
 
 def test_threshold_is_zero_where_positive_values_are_too_few():

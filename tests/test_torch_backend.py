@@ -108,6 +108,12 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(X, monkeypatch):
             model.fit(X)
 
 
+@pytest.mark.parametrize("device", ["meta", "vulkan"])
+def test_a_device_that_gives_no_numbers_is_refused(device, X):
+    with pytest.raises(InputError, match=f"one that computes here, got '{device}': "):
+        icfl.ICFL(device=device).fit(X)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,8 @@ from icfl.autoencoders import (
     TopKSAE,
 )
 from icfl.exceptions import InputError, InputScaleWarning, InputTypeError
-from icfl.torch import TorchBackend
+from icfl.torch import TorchBackend, encoding
+from icfl.torch import model as device_model
 from icfl.torch import rows as tensor_rows
 from icfl.torch.rows import prepare_tensor
 from training_runs import OPTIONS, bits, planted
@@ -194,6 +197,7 @@ def test_parts_of_a_long_tensor(X, monkeypatch):
         (lambda x: x * 1e20, "too large for float32 at row 0"),
         (lambda x: x.to(torch.complex64), "complex64"),
         (lambda x: x.to_sparse(), "sparse_coo"),
+        (lambda x: x.to("meta"), "on 'meta'"),
     ],
 )
 def test_bad_tensors_are_refused(method, change, message, X):
@@ -209,6 +213,90 @@ def test_bad_codes_are_refused(X):
         model.inverse_transform(torch.zeros(3, 4))
     with pytest.raises(InputError, match="NaN"):
         model.inverse_transform(torch.full((3, 20), torch.nan))
+    with pytest.raises(InputTypeError, match="complex64"):
+        model.inverse_transform(torch.zeros(3, 20, dtype=torch.complex64))
+    with pytest.raises(InputTypeError, match="on 'meta'"):
+        model.inverse_transform(torch.zeros(3, 20, device="meta"))
+    with pytest.raises(InputTypeError, match="sparse_bsr"):
+        model.inverse_transform(torch.ones(4, 20).to_sparse_bsr((2, 2)))
+    for column in (-1, 20):
+        parts = [torch.tensor(part) for part in ([0, 1], [column], [1.0])]
+        outside = torch.sparse_csr_tensor(*parts, (1, 20), check_invariants=False)
+        with pytest.raises(InputError, match="Z must have columns of 0 to 19"):
+            model.inverse_transform(outside)
+
+
+@LEARNERS
+@pytest.mark.parametrize(
+    "mode",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_modes_of_the_caller_change_nothing(kind, mode, X):
+    """Activations are made inside such modes, and often used there."""
+    x = torch.from_numpy(X)
+
+    def results(model):
+        Z = model.transform(x)
+        again = model.inverse_transform(Z), model.reconstruct(x)
+        return [bits(model), model.score(x), *(t.tolist() for t in (Z.to_dense(), *again))]
+
+    expected = results(learner(kind, backend="torch").fit(x).partial_fit(x))
+    with mode():
+        begun = learner(kind, backend="torch").fit(x.clone())
+        assert results(begun.partial_fit(x)) == expected
+    # And what began there goes on elsewhere.
+    with mode():
+        begun = learner(kind, backend="torch").fit(x)
+    assert results(begun.partial_fit(x)) == expected
+
+
+def test_gradients_stay_enabled_while_codes_wait(X):
+    model = icfl.ICFL(**OPTIONS, backend="torch").fit(X)
+    arrays = {k: torch.tensor(v) for k, v in model._fitted_arrays().items()}
+    parts = encoding.Encoder(model._coder(), arrays, 0, len(X)).encode(torch.from_numpy(X))
+    next(parts)
+    assert torch.is_grad_enabled()
+
+
+def test_codes_that_are_stored_twice_add_up(X):
+    model = icfl.ICFL(**OPTIONS, backend="torch").fit(X)
+    twice = csr_array(([2.0, 3.0, 1.0], [4, 4, 7], [0, 2, 3]), shape=(2, 20))
+    tensor = torch.sparse_csr_tensor(
+        *(torch.from_numpy(part) for part in (twice.indptr, twice.indices, twice.data)),
+        twice.shape,
+        check_invariants=False,
+    )
+    expected = twice.toarray() @ model.components_.astype(np.float64) + model.bias_
+    found = model.inverse_transform(tensor)
+    # Two products and the bias, each of size 5 at most.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=20 * 2.0**-24)
+
+
+def test_arrays_leave_the_device_part_by_part(X, monkeypatch):
+    """No part of the rows is still on the device when the one after the next is formed."""
+    monkeypatch.setattr(device_model, "CHUNK_ROWS", 64)
+    monkeypatch.setattr("icfl._validation.CHUNK_ROWS", 64)
+    alive, most = weakref.WeakSet(), 0
+
+    def decode(codes, tensors):
+        nonlocal most
+        rows = encoding.decode(codes, tensors)
+        alive.add(rows)
+        most = max(most, len(alive))
+        return rows
+
+    monkeypatch.setattr(device_model, "decode", decode)
+    model = icfl.ICFL(**OPTIONS, backend="torch").fit(X)
+    device = device_model.DeviceModel(model, TorchBackend("cpu"))
+    Z = model.transform(X)
+    for codes in (Z, Z.toarray()):
+        np.testing.assert_allclose(
+            device.inverse_transform(codes), model.inverse_transform(Z), rtol=0, atol=1e-5
+        )
+    np.testing.assert_allclose(device.reconstruct(X), model.reconstruct(X), rtol=0, atol=1e-4)
+    assert len(X) > 4 * 64
+    assert most <= 2
 
 
 def test_a_width_that_was_not_fitted_is_refused(X):

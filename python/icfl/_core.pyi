@@ -144,6 +144,7 @@ class Autoencoder:
         n_nonzero: int,
         rate: float,
         dead: NDArray[np.int64],
+        memory: float,
         n_jobs: int | None,
     ) -> tuple[_Codes, _ReconstructionSums]: ...
     def commit(self) -> None: ...

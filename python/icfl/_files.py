@@ -77,6 +77,11 @@ def replace_files(
 def _replace_all(files: Mapping[Path, Iterable[bytes | memoryview]], folder: Path) -> None:
     if not folder.is_dir():
         _missing_folder(next(iter(files)))
+    for target in files:
+        if (
+            target.is_dir() and not target.is_symlink()
+        ):  # else found out when files before it have their names
+            raise IsADirectoryError(errno.EISDIR, "cannot replace a folder by a file", str(target))
     # Not `tempfile`: its files are 0600, and a model is shared as any file the user makes.
     waiting = {target: folder / f".icfl-{secrets.token_hex(8)}.tmp" for target in files}
     try:
@@ -97,6 +102,9 @@ def _replace_all(files: Mapping[Path, Iterable[bytes | memoryview]], folder: Pat
 
 
 def _missing_folder(target: Path) -> NoReturn:
+    if target.parent.exists():
+        message = f"cannot write {target.name}: this is a file"
+        raise NotADirectoryError(errno.ENOTDIR, message, str(target.parent))
     message = f"cannot write {target.name}: its folder does not exist"
     raise FileNotFoundError(errno.ENOENT, message, str(target.parent))
 

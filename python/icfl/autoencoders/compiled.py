@@ -68,6 +68,7 @@ class CompiledStepper:
                 recipe.n_nonzero_at(moment),
                 recipe.rate(moment),
                 recipe.dead(moment),
+                recipe.threshold_memory(moment),
                 self._n_jobs,
             )
         return Outcome.of_codes(codes, sums)

@@ -42,6 +42,10 @@ GROWTH = 0.95
 """Share of the planned steps over which non-zeros grow to their full number."""
 DEAD_AFTER = 30
 """Times that an average latent fires while one that does not comes to count as dead."""
+THRESHOLD_SHARE = 20
+"""A running threshold is a mean over a twentieth of the steps taken: those before knew less."""
+THRESHOLD_MEMORY = 100
+"""Steps that it is a mean over at most."""
 
 
 def default_learning_rate(n_components: int) -> float:
@@ -112,3 +116,7 @@ class Recipe:
             return np.empty(0, dtype=np.int64)
         window = min(moment.window, DEAD_AFTER * self.widths[-1] / self.n_nonzero)
         return np.flatnonzero(moment.silent_for >= window)
+
+    def threshold_memory(self, moment: Moment) -> float:
+        """Return the steps, this one among them, over which "batch_topk" averages its threshold."""
+        return min(max((moment.step + 1) / THRESHOLD_SHARE, 1.0), THRESHOLD_MEMORY)

@@ -12,8 +12,9 @@ from icfl.exceptions import InputError
 SUMMARY = "the whole way on a real Cell Painting screen"
 DESCRIPTION = """\
 Load 1,298 wells of a Cell Painting screen, whiten from the control wells, fit ICFL, encode, and
-compare with raw inputs, PCA and a random dictionary of equal sparsity on plates that were held out.
-Writes the model, codes, results and, with matplotlib, pictures and a page to look at."""
+compare with raw inputs, TopK and BatchTopK autoencoders, PCA and a random dictionary of equal
+sparsity on plates that were held out. Writes the model, codes, results and, with matplotlib,
+pictures and a page to look at."""
 EXAMPLES = """\
 examples:
   icfl demo

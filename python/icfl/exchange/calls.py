@@ -39,8 +39,9 @@ def load_external(
     format : {"auto", "sae_lens", "sparsify", "dictionary_learning", "openai", "saev"}
         Whose files they are; "auto" looks at their names and contents. InterPLM's are those of
         "dictionary_learning".
-    activation : {"topk", "batch_topk"}, optional
-        How p becomes a code, where the files do not tell (an `ae.pt` without its configuration).
+    activation : {"topk", "abs_topk", "batch_topk", "jump_relu"}, optional
+        How p becomes a code. Where the files do not tell ("topk" or "batch_topk" of an `ae.pt`
+        without its configuration) this decides; else it has to be what they say.
     inputs : {"raw", "normalised"}, default="raw"
         Whether rows will come as they are, or as the library normalises them before it encodes:
         layer norm (openai's TopK models), a whitening, a factor that the files do not have. Such
@@ -93,7 +94,10 @@ def load_external(
         check_choice(activation, "activation", _ACTIVATIONS)
     where = Path(path)
     layout = detected(where) if format == "auto" else named(format)
-    weights = layout.read(where, activation)
+    try:
+        weights = layout.read(where, activation)
+    except InputError as error:  # numbers that are finite in the file, and products of them are not
+        raise ModelFileError(f"{where}: {error}") from error
     if activation not in (None, weights.activation):
         raise InputError(f"activation is {activation!r}, but {where} holds {weights.activation!r}")
     if (weights.inputs == "normalised") != (inputs == "normalised"):

@@ -39,7 +39,9 @@ class Contents:
     def refuse(self, key: str, reason: str) -> NoReturn:
         """Raise the error that names file, key, what was found and why it is refused."""
         found = self._values.get(key)
-        told = f"shape {found.shape}" if isinstance(found, np.ndarray) else repr(found)
+        told = repr(found)
+        if isinstance(found, np.ndarray):
+            told = f"shape {found.shape}" if found.ndim else repr(found.item())
         raise ModelFileError(f"{self._source}: {key} is {told}: {reason}")
 
     def refuse_if_present(self, keys: Collection[str], reason: str) -> None:

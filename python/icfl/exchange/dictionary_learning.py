@@ -21,13 +21,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icfl._files import replace_files
-from icfl.exceptions import InputError, ModelFileError
+from icfl.exceptions import InputError
 from icfl.exchange.contents import Contents
 from icfl.exchange.reading import find_torch, mentions, parse_json, read_torch
 from icfl.exchange.weights import (
@@ -75,7 +76,11 @@ def read(path: Path, activation: str | None = None) -> Weights:
     if "normalize_to_sqrt_d" in state and state.flag("normalize_to_sqrt_d"):
         weights = replace(weights, scale=math.sqrt(weights.n_features), inputs="unit_norm")
     state.nothing_else(("activation_rescale_factor", "normalize_to_sqrt_d", "threshold"))
-    return _with_unit_atoms(weights) if trained_as == _RELU else weights
+    if trained_as != _RELU:
+        return weights
+    if not weights.atom_norms.all():
+        state.refuse("decoder.weight", "a column is zero, which cannot be scaled to unit norm")
+    return weights.with_latents_scaled(weights.atom_norms)
 
 
 def write(weights: Weights, path: Path) -> None:
@@ -149,7 +154,7 @@ def _read_linear(state: Contents, activation: str | None) -> Weights:
 
 def _read_matryoshka(state: Contents) -> Weights:
     encoder, encoder_bias, components, bias = _read_matrices(state)
-    widths = tuple(int(width) for width in np.cumsum(state.counts("group_sizes")))
+    widths = tuple(accumulate(state.counts("group_sizes")))
     if widths[-1] != len(encoder):
         state.refuse(
             "group_sizes", f"they add up to {widths[-1]}, W_enc has {len(encoder)} latents"
@@ -190,10 +195,3 @@ def _matrices(weights: Weights) -> tuple[str, dict[str, Any]]:
     state["threshold"] = weights.threshold
     state["b_enc"] = without_bias_subtracted(weights.encoder, weights.encoder_bias, weights.bias)
     return "JumpReluAutoEncoder", state
-
-
-def _with_unit_atoms(weights: Weights) -> Weights:
-    norms = np.linalg.norm(weights.components.astype(np.float64), axis=1)
-    if not norms.all():
-        raise ModelFileError("decoder.weight has a column of zeros, which cannot have unit norm")
-    return weights.with_latents_scaled(norms)

@@ -42,6 +42,10 @@ def to_estimator(weights: Weights) -> SparseAutoencoder:
         raise ModelFileError(f"threshold differs between latents; this version has no {name}")
     params: dict[str, object] = {"unit_norm_inputs": weights.inputs == "unit_norm"}
     if weights.n_nonzero is not None:
+        if weights.n_nonzero > weights.n_components:
+            raise ModelFileError(
+                f"k is {weights.n_nonzero}, expected at most the {weights.n_components} latents"
+            )
         params["n_nonzero"] = weights.n_nonzero
     if weights.widths is not None:
         params["widths"] = weights.widths

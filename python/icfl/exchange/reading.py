@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ _DTYPES = {
 }
 _PEEK = 1 << 20
 """Bytes of a torch file that are searched for the names of its tensors."""
-_DAMAGED = (zipfile.BadZipFile, zlib.error)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how torch files begin, and began before 2020
 
 
@@ -130,9 +131,18 @@ def _from_torch(name: str, value: Any) -> Any:
 
     if not isinstance(value, torch.Tensor):
         return value
-    if value.layout != torch.strided or value.is_complex() or value.is_quantized:
-        raise ModelFileError(f"{name}: expected a dense real tensor, got {value.type()}")
     dense = value.detach()
+    plain = dense.layout == torch.strided and dense.device.type == "cpu"
+    if not plain or dense.is_complex() or dense.is_quantized or dense.is_neg():
+        raise ModelFileError(
+            f"{name}: expected a dense real tensor, got {dense.type()} on {str(dense.device)!r}"
+        )
+    # Strides of zero make a few stored numbers a tensor of any size.
+    stored = dense.untyped_storage().nbytes() // dense.element_size()
+    if dense.numel() > stored:
+        raise ModelFileError(
+            f"{name}: shape {tuple(dense.shape)} has {dense.numel()} numbers, the file {stored}"
+        )
     return cast("NDArray[Any]", (dense.float() if dense.is_floating_point() else dense).numpy())
 
 

@@ -157,7 +157,6 @@ def _check_scaling_factors(config: Contents, tensors: Contents) -> None:
 
 
 def _with_unit_atoms(weights: Weights, tensors: Contents) -> Weights:
-    norms = np.linalg.norm(weights.components.astype(np.float64), axis=1)
-    if not norms.all():
+    if not weights.atom_norms.all():
         tensors.refuse("W_dec", "a row is zero, which rescale_acts_by_decoder_norm divides by")
-    return weights.with_latents_scaled(norms)
+    return weights.with_latents_scaled(weights.atom_norms)

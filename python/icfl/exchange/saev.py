@@ -60,8 +60,8 @@ def read(path: Path, activation: str | None = None) -> Weights:
         line = opened.readline(_LONGEST_LINE)
         data = opened.read()
     header = parse_json(line, f"{file}: first line")
-    schema = header.get("schema")
-    if schema is not None and (type(schema) is not int or not 1 <= schema <= SCHEMA):
+    schema = header.get("schema", 0)
+    if "schema" in header and (type(schema) is not int or not 1 <= schema <= SCHEMA):
         raise ModelFileError(f"{file}: schema is {schema!r}, expected 1 to {SCHEMA}")
     settings = _settings(header, f"{file}: first line")
     name = settings.text("cls", _ACTIVATIONS)
@@ -71,7 +71,7 @@ def read(path: Path, activation: str | None = None) -> Weights:
     encoder_bias = state.array("b_enc", {"d_sae": m})
     components = state.matrix("W_dec", {"d_sae": m, "d_model": d})
     bias = state.array("b_dec", {"d_model": d})
-    if schema is not None and schema >= 2:
+    if schema >= 2:
         encoder_bias = with_bias_subtracted(encoder, encoder_bias, bias)
     threshold = np.zeros((), np.float32) if name == "Relu" else None
     if name == "BatchTopK":

@@ -75,6 +75,12 @@ class Weights:
         return int(self.components.shape[1])
 
     @property
+    def atom_norms(self) -> NDArray[np.float64]:
+        """Norms of the rows of D, shape (M,)."""
+        norms: NDArray[np.float64] = np.linalg.norm(self.components.astype(np.float64), axis=1)
+        return norms
+
+    @property
     def is_relu(self) -> bool:
         """Whether every positive p is a code."""
         return self.activation == "batch_topk" and not np.any(self.threshold)
@@ -120,5 +126,7 @@ def _float32(array: NDArray[np.float64]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         rounded: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(rounded).all():
-        raise InputError("weights: too large for float32 once the input scale is part of them")
+        raise InputError(
+            "weights: too large for float32 once bias, norms or scale are part of them"
+        )
     return rounded

@@ -16,7 +16,18 @@ class Pretrained:
     """Base of estimators that can be kept in a folder or a repository of the Hugging Face Hub."""
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator and a card into a folder; see `icfl.hub.save_pretrained`."""
+        """Write the fitted estimator and a card into a folder; see `icfl.hub.save_pretrained`.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            Made if it does not exist.
+
+        Raises
+        ------
+        OSError
+            A file cannot be written.
+        """
         from icfl.hub.storage import save_pretrained
 
         save_pretrained(self, folder)

@@ -24,7 +24,7 @@ def save_pretrained(model: object, folder: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : ICFL, SparseCoder, ControlWhitener, a sparse autoencoder or sklearn.pipeline.Pipeline
+    model : a learner, SparseCoder, ControlWhitener, a baseline or sklearn.pipeline.Pipeline
         What to save.
     folder : str or os.PathLike
         Made if it does not exist. `model.safetensors` in it is replaced; a `README.md` stays, its
@@ -116,7 +116,7 @@ def push_to_hub(
 
     Parameters
     ----------
-    model : ICFL, SparseCoder, ControlWhitener, a sparse autoencoder or sklearn.pipeline.Pipeline
+    model : a learner, SparseCoder, ControlWhitener, a baseline or sklearn.pipeline.Pipeline
         What to save.
     repo_id : str
         The repository, "user/name"; made if it does not exist. A card that it has is kept.

@@ -12,18 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from icfl.report.applying import seen_by
-from icfl.report.baselines import (
-    AUTOENCODERS,
-    PrincipalAxes,
-    Representation,
-    autoencoder,
-    encode_with,
-    random_atoms,
-)
 from icfl.report.evaluation import code_numbers, probe_on, reconstruction_numbers
 from icfl.report.names import METHODS
+from icfl.report.rivals import (
+    AUTOENCODERS,
+    Representation,
+    autoencoders,
+    principal_components,
+    pursuit,
+    random_atoms,
+    represent,
+)
 
 __all__ = ["Fold", "Recipe", "compare", "folds", "summary"]
 
@@ -100,22 +102,20 @@ def compare(
         By method: NUMBERS on the held-out samples, "n_components", "dead_fraction" on the held-out
         samples, "probes" by label and space, and "curve".
     """
-    test, train = fold.held_out, ~fold.held_out
-    atoms = {
-        "icfl": fold.model.components_,
-        "random_dictionary": random_atoms(fold.model.components_.shape, seed),
+    test, train = fold.held_out, fold.inputs[~fold.held_out]
+    atoms = fold.model.components_
+    coders = {
+        "icfl": pursuit(atoms, fold.model),
+        "random_dictionary": pursuit(random_atoms(fold.model, train, seed), fold.model),
     }
-    axes = PrincipalAxes(fold.inputs[train])
-    found = {name: encode_with(value, fold.inputs, fold.model) for name, value in atoms.items()}
-    k = round(code_numbers(found["icfl"].codes[test])["l0"])
-    for name, cls in AUTOENCODERS.items():
-        found[name] = autoencoder(cls, fold.inputs, train, len(fold.model.components_), k, seed)
-    found["pca"] = axes.first(fold.inputs, k)
-    found["pca_largest"] = axes.largest(fold.inputs, k)
+    found = {name: represent(coder, fold.inputs) for name, coder in coders.items()}
+    k = _rounded_l0(found["icfl"].codes[test])
+    fitted = {**autoencoders(train, len(atoms), k, seed), **principal_components(train, k)}
+    found |= {name: represent(model, fold.inputs) for name, model in fitted.items()}
     found["inputs"] = Representation(fold.inputs, fold.inputs)
     results = {name: _measured(fold, name, value, labels) for name, value in found.items()}
     results["raw"] = _read_only(fold, labels)
-    for name, points in _curves(fold, atoms, axes, iterations).items():
+    for name, points in _curves(fold, coders, iterations).items():
         results[name]["curve"] = points
     for name in AUTOENCODERS:  # trained for one number of non-zeros: a point
         results[name]["curve"] = [{number: results[name][number] for number in NUMBERS}]
@@ -163,26 +163,27 @@ def _measured(
 
 
 def _curves(
-    fold: Fold,
-    atoms: Mapping[str, NDArray[np.float32]],
-    axes: PrincipalAxes,
-    iterations: Sequence[int],
+    fold: Fold, coders: Mapping[str, Any], iterations: Sequence[int]
 ) -> dict[str, list[dict[str, float]]]:
     """Return reconstruction of the held-out samples by number of non-zeros, for each method."""
-    inputs = fold.inputs[fold.held_out]
-    curves: dict[str, list[dict[str, float]]] = {
-        name: [] for name in (*atoms, "pca", "pca_largest")
-    }
+    train, inputs = fold.inputs[~fold.held_out], fold.inputs[fold.held_out]
+    curves: dict[str, list[dict[str, float]]] = {}
     for rounds in iterations:
         found = {
-            name: encode_with(value, inputs, fold.model, rounds) for name, value in atoms.items()
+            name: represent(clone(coder).set_params(n_iterations=rounds), inputs)
+            for name, coder in coders.items()
         }
-        k = round(code_numbers(found["icfl"].codes)["l0"])
-        found["pca"], found["pca_largest"] = axes.first(inputs, k), axes.largest(inputs, k)
-        for name, points in curves.items():
-            numbers = reconstruction_numbers(inputs, found[name].reconstructions)
-            points.append({"l0": code_numbers(found[name].codes)["l0"], **numbers})
+        rivals = principal_components(train, _rounded_l0(found["icfl"].codes))
+        found |= {name: represent(model, inputs) for name, model in rivals.items()}
+        for name, (codes, reconstructions) in found.items():
+            numbers = reconstruction_numbers(inputs, reconstructions)
+            curves.setdefault(name, []).append({"l0": code_numbers(codes)["l0"], **numbers})
     return curves
+
+
+def _rounded_l0(codes: Any) -> int:
+    """Return the mean number of non-zeros of codes (n_samples, M), rounded, at least 1."""
+    return max(1, round(float(code_numbers(codes)["l0"])))
 
 
 def _read_only(fold: Fold, labels: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

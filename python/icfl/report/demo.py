@@ -26,11 +26,11 @@ from icfl.io.files import check_free, new_folder
 from icfl.learning.icfl import ICFL
 from icfl.persistence import save
 from icfl.report.applying import seen_by
-from icfl.report.baselines import encode_with, random_atoms
 from icfl.report.comparison import Recipe, compare, folds, summary
 from icfl.report.evaluation import code_numbers, reconstruction_numbers, selectivity_counts
 from icfl.report.names import METHODS
 from icfl.report.progress import Progress
+from icfl.report.rivals import pursuit, random_atoms
 from icfl.whitening import ControlWhitener
 
 __all__ = ["LEARNER", "WHITENER", "run_demo"]
@@ -231,8 +231,8 @@ def _selectivity(
 ) -> dict[str, Any]:
     """Return selective features of the saved model and of a random dictionary, by label."""
     learner = model.steps[-1][1]
-    atoms = random_atoms(learner.components_.shape, seed + 1)
-    by_method = {"icfl": codes, "random_dictionary": encode_with(atoms, inputs, learner).codes}
+    random = pursuit(random_atoms(learner, inputs, seed + 1), learner)
+    by_method = {"icfl": codes, "random_dictionary": random.transform(inputs)}
     return {
         label: {method: selectivity_counts(Z, y) for method, Z in by_method.items()}
         for label, y in labels.items()

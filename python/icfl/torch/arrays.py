@@ -32,7 +32,8 @@ def rows_on(X: Any, device: torch.device) -> Tensor:
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """Return a float32 tensor with a copy of an array; float64 stays in the precision it has."""
-    return torch.tensor(np.asarray(array), device=device)
+    with torch.inference_mode(False):  # what is made in that mode could never have a gradient
+        return torch.tensor(np.asarray(array), device=device)
 
 
 def to_host(tensors: Tensors) -> Arrays:

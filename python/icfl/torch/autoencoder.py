@@ -18,14 +18,11 @@ from icfl.torch.arrays import to_device, to_host
 from icfl.torch.backend import TorchBackend
 from icfl.torch.losses import Products, look
 from icfl.torch.measure import column_moments, outcome
+from icfl.torch.modes import without_modes
 from icfl.torch.stepper import DeviceStepper
+from icfl.torch.updates import normalised
 
 __all__ = ["TorchAutoencoderStepper"]
-
-THRESHOLD_MEMORY = 100
-"""Mini-batches over which the running threshold is averaged at most."""
-THRESHOLD_SHARE = 20
-"""Otherwise it is over a twentieth of those seen: what it is the mean of is learning."""
 
 
 class _State(NamedTuple):
@@ -76,32 +73,36 @@ class TorchAutoencoderStepper(DeviceStepper):
         self._host = fitted if self._group.size == 1 else None
         threshold = tensors.pop("threshold", None)
         if recipe.activation == "jump_relu" and threshold is not None:
-            tensors["log_threshold"], threshold = threshold.log(), None
+            with torch.inference_mode(False):
+                tensors["log_threshold"], threshold = threshold.log(), None
         self._state = _State(tensors, Moments.none(tensors), threshold)
         self._next: _State | None = None
         self._products = Products(backend.precision == "bfloat16")
         self._look = torch.compile(look) if backend.compile else look
 
+    @without_modes
     def advance(self, X: Any, moment: Moment) -> Outcome:
         """Encode a mini-batch, form gradients, and from them the next state."""
         x, group, state = self._rows(X), self._group, self._state
         recipe = replace(self.recipe, n_nonzero=self.recipe.n_nonzero_at(moment))
         measured = column_moments(x, group, moment.step)
         leaves = {name: value.requires_grad_() for name, value in _detached(state).items()}
-        found = self._look(
-            recipe,
-            leaves,
-            x,
-            self.recipe.dead(moment),
-            x.new_tensor(measured.total),
-            measured.n_rows,
-            group,
-            self._products,
-        )
+        with torch.enable_grad():
+            found = self._look(
+                recipe,
+                leaves,
+                x,
+                self.recipe.dead(moment),
+                x.new_tensor(measured.total),
+                measured.n_rows,
+                group,
+                self._products,
+            )
         gradients = self._gradients(found.loss, leaves)
         parameters, moments = move(state.parameters, gradients, state.moments, recipe.rate(moment))
-        parameters["components"] = _normalised(parameters["components"])
-        self._next = _State(parameters, moments, self._threshold(found.smallest, moments.steps))
+        parameters["components"] = normalised(parameters["components"])
+        threshold = self._threshold(found.smallest, recipe.threshold_memory(moment))
+        self._next = _State(parameters, moments, threshold)
         return outcome(x, found.residual, found.codes, measured, group)
 
     def _gradients(self, loss: Tensor, leaves: Tensors) -> Tensors:
@@ -127,11 +128,10 @@ class TorchAutoencoderStepper(DeviceStepper):
                 gradient *= LARGEST_GRADIENT / norm
         return gradients
 
-    def _threshold(self, smallest: Tensor, steps: int) -> Tensor | None:
+    def _threshold(self, smallest: Tensor, memory: float) -> Tensor | None:
         before = self._state.threshold
         if before is None:
             return None
-        memory = min(max(steps / THRESHOLD_SHARE, 1.0), THRESHOLD_MEMORY)
         return before + (smallest.to(before) - before) / memory
 
     def commit(self) -> None:
@@ -184,9 +184,3 @@ class TorchAutoencoderStepper(DeviceStepper):
 def _detached(state: _State) -> Tensors:
     """Return the parameters as tensors of their own over the same numbers."""
     return {name: value.detach() for name, value in state.parameters.items()}
-
-
-def _normalised(atoms: Tensor) -> Tensor:
-    """Return atoms of unit norm; zero atoms stay zero."""
-    norms = torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
-    return atoms / torch.where(norms > 0, norms, 1.0)

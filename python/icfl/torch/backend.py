@@ -21,6 +21,8 @@ from icfl.learning.stepper import Arrays, Stepper
 from icfl.updates import Update
 
 if TYPE_CHECKING:
+    import torch
+
     from icfl.learning.learner import Learner
     from icfl.torch.distributed import Group
 
@@ -113,6 +115,8 @@ class TorchBackend(Backend):
                 f"got {self.device!r}"
             ) from error
         module = getattr(torch, wanted.type, None)
+        if module is None:
+            self._probe(wanted)
         if wanted.type == "cpu" or module is None:
             return
         # Older versions have no torch.mps.is_available.
@@ -127,6 +131,18 @@ class TorchBackend(Backend):
                 f"device must be one of {module.device_count()} {wanted.type} devices, "
                 f"counted from 0, got {self.device!r}"
             )
+
+    def _probe(self, device: torch.device) -> None:
+        """Raise unless numbers come back from a device of which PyTorch cannot be asked."""
+        import torch
+
+        try:
+            torch.zeros(1, device=device).cpu()
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"device must be one that computes here, got {self.device!r}: {reason}"
+            ) from error
 
     def on(self, device: str) -> TorchBackend:
         """Return the same backend on that device.

@@ -45,16 +45,14 @@ class Encoder:
     def __init__(self, coder: Any, arrays: Tensors, gram_budget: int, n_rows: int) -> None:
         self._coder = coder
         self._shape = arrays["components"].shape
-        with torch.no_grad():
-            self._encode = _encoder(coder, arrays, gram_budget, n_rows)
+        self._encode = _encoder(coder, arrays, gram_budget, n_rows)
 
     def encode(self, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield parts of prepared rows with their codes, shape (rows, M)."""
         step = rows_at_once(self._shape, getattr(self._coder, "atoms_per_iteration", 1))
         for start in range(0, len(x), step):
             place = slice(start, min(start + step, len(x)))
-            with torch.no_grad():
-                yield place, self._encode(x[place])
+            yield place, self._encode(x[place])
 
 
 @singledispatch

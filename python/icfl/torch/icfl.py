@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from icfl.coding.coders import BlockPursuit
 from icfl.exceptions import InputError
@@ -17,6 +17,7 @@ from icfl.torch.arrays import to_device
 from icfl.torch.backend import TorchBackend
 from icfl.torch.encoding import decode
 from icfl.torch.measure import column_moments, outcome
+from icfl.torch.modes import without_modes
 from icfl.torch.online import DeviceOnline
 from icfl.torch.pursuit import Pursuit
 from icfl.torch.stepper import DeviceStepper
@@ -76,19 +77,19 @@ class TorchPursuitStepper(DeviceStepper):
         )
         self._after: DeviceUpdate | None = None
 
+    @without_modes
     def advance(self, X: Any, moment: Moment) -> Outcome:
         """Encode a mini-batch and form the next state of the update."""
         x, update = self._rows(X), self.update
         coder = self._learning_coder(moment.progress)
         products = len(x) * (coder.n_iterations - 1)
-        with torch.no_grad():
-            pursuit = Pursuit(update.components, update.bias, self._backend.gram_budget, products)
-            codes = pursuit.encode(x, coder)
-            residual = x - decode(codes, self._tensors())
-            measured = column_moments(x, self._group, moment.step)
-            after = update.step(x, codes, residual, measured.n_rows, moment)
-            found = outcome(x, residual, codes, measured, self._group, after.n_replaced)
-        if not torch.isfinite(torch.tensor(found.sums[0])):
+        pursuit = Pursuit(update.components, update.bias, self._backend.gram_budget, products)
+        codes = pursuit.encode(x, coder)
+        residual = x - decode(codes, self._tensors())
+        measured = column_moments(x, self._group, moment.step)
+        after = update.step(x, codes, residual, measured.n_rows, moment)
+        found = outcome(x, residual, codes, measured, self._group, after.n_replaced)
+        if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
         self._after = after
         return found
@@ -124,8 +125,3 @@ class TorchPursuitStepper(DeviceStepper):
 
     def _move_to(self, device: torch.device) -> None:
         self.update = self.update.to(device)
-
-    @property
-    def components(self) -> Tensor:
-        """The dictionary on its device."""
-        return self.update.components

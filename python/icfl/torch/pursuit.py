@@ -62,12 +62,11 @@ class Pursuit:
         Tensor of shape (n, M), float32
             Codes, mostly zero.
         """
-        with torch.no_grad():
-            codes = x.new_zeros((len(x), len(self._atoms)))
-            height = rows_at_once(self._atoms.shape, coder.atoms_per_iteration)
-            for rows, out in zip(x.split(height), codes.split(height), strict=True):
-                self._encode(rows - self._bias, coder, out)
-            return codes
+        codes = x.new_zeros((len(x), len(self._atoms)))
+        height = rows_at_once(self._atoms.shape, coder.atoms_per_iteration)
+        for rows, out in zip(x.split(height), codes.split(height), strict=True):
+            self._encode(rows - self._bias, coder, out)
+        return codes
 
     def _encode(self, residual: Tensor, coder: BlockPursuit, codes: Tensor) -> None:
         count = min(coder.atoms_per_iteration, len(self._atoms))

@@ -55,7 +55,7 @@ def training_rows(model: Learner, X: Any, group: Group, *, reset: bool) -> Train
     InputError
         If `X` is empty, no matrix, or has another width than before.
     InputTypeError
-        If a tensor is complex or sparse.
+        If a tensor is complex, sparse or on the device "meta", where it has no values.
     """
     options = model._unit_norm(), check_n_jobs(model.n_jobs), group
     if isinstance(X, Tensor):
@@ -140,8 +140,10 @@ def check_tensor(model: Any, X: Tensor, *, reset: bool) -> Tensor:
 
     Raises as `training_rows` does.
     """
-    if X.is_complex() or X.layout != torch.strided:
-        raise InputTypeError(f"X must be a dense real tensor, got {X.dtype}, {X.layout}")
+    if X.is_complex() or X.layout != torch.strided or X.is_meta:
+        raise InputTypeError(
+            f"X must be a dense real tensor, got {X.dtype}, {X.layout} on {str(X.device)!r}"
+        )
     if X.ndim != 2 or X.numel() == 0:
         raise InputError(
             f"X must have shape (n_samples, n_features), neither 0, got {tuple(X.shape)}"

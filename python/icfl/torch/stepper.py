@@ -17,6 +17,7 @@ from icfl.torch.adam import Tensors
 from icfl.torch.arrays import device_of, rows_on, to_host
 from icfl.torch.backend import TorchBackend
 from icfl.torch.encoding import Encoder, Piece
+from icfl.torch.modes import without_modes
 
 __all__ = ["DeviceStepper"]
 
@@ -51,10 +52,14 @@ class DeviceStepper(ABC):
     def _coder(self) -> Any:
         """Return the coder that goes with the fitted arrays."""
 
+    def _place(self, X: Any) -> torch.device:
+        """Return where rows are worked on: arrays come to the state, which follows tensors."""
+        return device_of(self._backend.device, X) if isinstance(X, Tensor) else self._device
+
     def _rows(self, X: Any) -> Tensor:
         """Return prepared rows where the state is, which may follow them."""
-        device = device_of(self._backend.device, X)
-        if device != self._device and isinstance(X, Tensor):
+        device = self._place(X)
+        if device != self._device:
             self._move_to(device)
             self._device = device
         return rows_on(X, self._device)
@@ -65,6 +70,7 @@ class DeviceStepper(ABC):
             self._host = to_host(self._tensors())
         return self._host
 
+    @without_modes
     def encode(self, X: Any) -> Codes:
         """Encode prepared rows as the fitted estimator would."""
         rows = rows_on(X, self._device)

@@ -25,7 +25,7 @@ from icfl.updates import Adam
 from icfl.updates._protocols import random_directions
 from icfl.updates.adam import RESET_EVERY, one_of_each
 
-__all__ = ["DeviceAdam", "DeviceUpdate"]
+__all__ = ["DeviceAdam", "DeviceUpdate", "normalised"]
 
 
 class DeviceUpdate(ABC):

@@ -19,7 +19,7 @@ const AUX: f64 = 0.5;
 type Parameters = [Vec<f64>; 4];
 
 fn step(rate: f64, dead: &[usize]) -> Step<'_> {
-    Step { n_nonzero: 3, rate, dead }
+    Step { n_nonzero: 3, rate, dead, memory: 1.0 }
 }
 
 struct Problem {

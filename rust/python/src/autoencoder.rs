@@ -49,7 +49,7 @@ impl PyAutoencoder {
     }
 
     /// Forms one step without showing it: returns codes and what reconstruction_sums finds for them.
-    #[pyo3(signature = (X, n_nonzero, rate, dead, n_jobs))]
+    #[pyo3(signature = (X, n_nonzero, rate, dead, memory, n_jobs))]
     fn advance<'py>(
         &mut self,
         py: Python<'py>,
@@ -57,11 +57,13 @@ impl PyAutoencoder {
         n_nonzero: usize,
         rate: f64,
         dead: PyReadonlyArray1<'py, i64>,
+        memory: f64,
         n_jobs: Option<usize>,
     ) -> PyResult<(NewCodeArrays<'py>, ReconstructionSums<'py>)> {
         let (x, _) = matrix(&X, "X")?;
         let dead = atoms(&dead, self.0.state().values.n_components())?;
-        let found = run(py, n_jobs, |team| self.0.advance(x, Step { n_nonzero, rate, dead: &dead }, team))?;
+        let how = Step { n_nonzero, rate, dead: &dead, memory };
+        let found = run(py, n_jobs, |team| self.0.advance(x, how, team))?;
         Ok((new_codes(py, found.codes), sums(py, found.reconstruction)))
     }
 

@@ -88,7 +88,7 @@ fn autoencoder(s: Setting, dead: &[usize]) -> Work {
     decoder.copy_from_slice(&atoms);
     let dead = dead.to_vec();
     work(move || {
-        let step = Step { n_nonzero: NON_ZEROS, rate: 1e-4, dead: &dead };
+        let step = Step { n_nonzero: NON_ZEROS, rate: 1e-4, dead: &dead, memory: 1.0 };
         learner.advance(&x, step, &alone()).map(|_| learner.commit())
     })
 }

@@ -63,6 +63,8 @@ pub struct Step<'a> {
     pub rate: f64,
     /// Latents that get the auxiliary loss, ascending.
     pub dead: &'a [usize],
+    /// Mini-batches, this one among them, over which [`State::threshold`] is a mean; at least 1.
+    pub memory: f64,
 }
 
 /// Parameters, or one of the moments of their gradients.
@@ -204,7 +206,7 @@ impl Autoencoder {
     /// [`Error::Argument`] for shapes that do not fit or gradients that are not finite, or cancellation.
     pub fn advance(&mut self, x: &[f32], how: Step<'_>, team: &Team<'_>) -> Result<Found> {
         let (m, d) = (self.state.values.n_components(), self.state.values.n_features());
-        let Step { n_nonzero, rate, dead } = how;
+        let Step { n_nonzero, rate, dead, memory } = how;
         if x.is_empty() || !x.len().is_multiple_of(d) || dead.iter().any(|&latent| latent >= m) {
             return Err(Error::Argument(
                 "X must have the width of the autoencoder and at least one row".into(),
@@ -226,7 +228,7 @@ impl Autoencoder {
         };
         let gradients = Gradients::new(&pass, dead, &self.options, std::mem::take(&mut self.memory), team)?;
         step::step(&self.state, &mut self.next, &gradients, rate, &self.options, self.simd, team)?;
-        self.next.threshold = running_mean(self.state.threshold, smallest, self.next.steps);
+        self.next.threshold = self.state.threshold + (smallest - self.state.threshold) / memory as f32;
         self.ready = true;
         let (reconstruction, memory) = gradients.into_parts();
         self.memory = memory;
@@ -266,12 +268,4 @@ impl Batch<'_> {
         let rows = ArrayView2::from_shape((n, self.d), &self.x[..n * self.d]).expect("packed rows");
         Inputs::new(Rows::F32(rows), Some(self.bias), dictionary)
     }
-}
-
-/// Most values that a running mean remembers.
-const MEMORY: f32 = 100.0;
-
-/// The mean after value number `count`: over a twentieth of them or so, for what they are the mean of learns.
-fn running_mean(mean: f32, value: f32, count: u64) -> f32 {
-    mean + (value - mean) / (count as f32 / 20.0).clamp(1.0, MEMORY)
 }
