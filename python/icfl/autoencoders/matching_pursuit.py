@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from icfl import _core
 from icfl.autoencoders.base import SparseAutoencoder
 from icfl.autoencoders.documented import PYTORCH, documented
+from icfl.autoencoders.recipe import PursuitRecipe
 from icfl.coding.coders import BlockPursuit, Coder, cached_dictionary
 from icfl.learning.minibatches import Survey, TrainingRows
 from icfl.learning.stepper import Arrays
@@ -53,6 +54,9 @@ class MatchingPursuitSAE(SparseAutoencoder):
 
     _activation = "matching_pursuit"
     _backends = ("torch",)
+
+    def _recipe(self, n_components: int, n_features: int) -> PursuitRecipe:
+        return PursuitRecipe(**vars(super()._recipe(n_components, n_features)))
 
     def _coder_of(self, fitted: Arrays) -> Coder:
         return BlockPursuit(self.n_nonzero, 1, 0.0, "positive")

@@ -13,6 +13,8 @@ arXiv:2503.17547).
 
 Adam moves everything: the gradient of the decoder without its part along the rows, all gradients
 together scaled to a norm of 1 at most, then rows of D scaled to unit norm.
+
+Matching pursuit has no encoder and is trained otherwise, see `PursuitRecipe`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 
 from icfl.learning.stepper import Moment
 
-__all__ = ["Activation", "Recipe", "default_learning_rate"]
+__all__ = ["Activation", "PursuitRecipe", "Recipe", "default_learning_rate"]
 
 Activation = Literal["topk", "abs_topk", "batch_topk", "jump_relu", "matching_pursuit"]
 
@@ -42,6 +44,13 @@ GROWTH = 0.95
 """Share of the planned steps over which non-zeros grow to their full number."""
 DEAD_AFTER = 30
 """Times that an average latent fires while one that does not comes to count as dead."""
+
+FIRST_ROUNDS = 2
+"""Rounds that matching pursuit is first trained with, as a multiple of n_nonzero."""
+REPLACE_EVERY = 100
+"""Steps between two looks for latents of matching pursuit that coincide."""
+COHERENCE_LIMIT = 0.9
+"""Cosine above which they do."""
 
 
 def default_learning_rate(n_components: int) -> float:
@@ -112,3 +121,40 @@ class Recipe:
             return np.empty(0, dtype=np.int64)
         window = min(moment.window, DEAD_AFTER * self.widths[-1] / self.n_nonzero)
         return np.flatnonzero(moment.silent_for >= window)
+
+    def replaces(self, moment: Moment) -> bool:
+        """Whether latents that coincide after this step are replaced: never, with an encoder."""
+        return False
+
+
+@dataclass(frozen=True)
+class PursuitRecipe(Recipe):
+    """The recipe of "matching_pursuit": more rounds at first, and coinciding latents replaced.
+
+    A greedy pursuit is content with bad dictionaries. A latent for the sum of two features that
+    fire together has a larger inner product with such a row than either feature, so it is chosen,
+    and the frequent features take the latents of the rare ones, as such sums or twice over. None of
+    them is dead, and the auxiliary loss does not see them.
+    """
+
+    @property
+    def first_nonzero(self) -> int:
+        """Rounds that a run begins with: twice those that it ends with."""
+        return min(self.widths[-1], FIRST_ROUNDS * self.n_nonzero)
+
+    def n_nonzero_at(self, moment: Moment) -> int:
+        """Return the rounds a row is learnt with: many at first, then fewer in equal steps.
+
+        The later rounds are those that reach latents of rare features. When the learning rate
+        begins to fall, they are as many as rows are encoded with.
+        """
+        progress = 1.0 if moment.progress is None else min(1.0, moment.progress / (1 - DECAY))
+        return round(self.first_nonzero + (self.n_nonzero - self.first_nonzero) * progress)
+
+    def replaces(self, moment: Moment) -> bool:
+        """Whether this step is one of those after which latents that coincide are replaced.
+
+        None is while the learning rate falls, so that all settle.
+        """
+        settled = moment.progress is not None and moment.progress >= 1 - DECAY
+        return not settled and (moment.step + 1) % REPLACE_EVERY == 0
