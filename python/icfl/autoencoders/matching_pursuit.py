@@ -56,7 +56,8 @@ class MatchingPursuitSAE(SparseAutoencoder):
     _backends = ("torch",)
 
     def _recipe(self, n_components: int, n_features: int) -> PursuitRecipe:
-        return PursuitRecipe(**vars(super()._recipe(n_components, n_features)))
+        plain = super()._recipe(n_components, n_features)
+        return PursuitRecipe(**vars(plain), n_features=n_features)
 
     def _coder_of(self, fitted: Arrays) -> Coder:
         return BlockPursuit(self.n_nonzero, 1, 0.0, "positive")

@@ -46,7 +46,13 @@ DEAD_AFTER = 30
 """Times that an average latent fires while one that does not comes to count as dead."""
 
 FIRST_ROUNDS = 2
-"""Rounds that matching pursuit is first trained with, as a multiple of n_nonzero."""
+"""Most rounds that matching pursuit is first trained with, as a multiple of n_nonzero."""
+FIRST_SHARE = 1 / 8
+"""Most of them as a share of n_features, as `icfl.updates.online.IDENTIFIABLE`.
+
+A fit of 1,000 steps with 32 non-zeros in 128 dimensions (512 atoms, 10 active) reached a matched
+cosine of 0.52 from 64 rounds, 0.64 with 32 throughout, and 0.83 from 16.
+"""
 REPLACE_EVERY = 100
 """Steps between two looks for latents of matching pursuit that coincide."""
 COHERENCE_LIMIT = 0.9
@@ -127,7 +133,7 @@ class Recipe:
         return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PursuitRecipe(Recipe):
     """The recipe of "matching_pursuit": more rounds at first, and coinciding latents replaced.
 
@@ -135,21 +141,27 @@ class PursuitRecipe(Recipe):
     fire together has a larger inner product with such a row than either feature, so it is chosen,
     and the frequent features take the latents of the rare ones, as such sums or twice over. None of
     them is dead, and the auxiliary loss does not see them.
+
+    Matched cosines on planted data (`make_planted`, 20,480 rows, 128 atoms in 64 dimensions, 5
+    active, mini-batches of 256, 20 passes, three seeds): 0.905 to 0.915 with neither, 0.936 to
+    0.944 with more rounds at first, 0.957 to 0.980 with replacement, 0.983 to 0.990 with both.
+
+    Attributes
+    ----------
+    n_features : int
+        Width of the rows.
     """
+
+    n_features: int
 
     @property
     def first_nonzero(self) -> int:
-        """Rounds that a run begins with: twice those that it ends with."""
-        return min(self.widths[-1], FIRST_ROUNDS * self.n_nonzero)
+        """Rounds that a run begins with, more than it ends with where n_features allow.
 
-    def n_nonzero_at(self, moment: Moment) -> int:
-        """Return the rounds a row is learnt with: many at first, then fewer in equal steps.
-
-        The later rounds are those that reach latents of rare features. When the learning rate
-        begins to fall, they are as many as rows are encoded with.
+        The later rounds are those that reach latents of rare features.
         """
-        progress = 1.0 if moment.progress is None else min(1.0, moment.progress / (1 - DECAY))
-        return round(self.first_nonzero + (self.n_nonzero - self.first_nonzero) * progress)
+        most = min(FIRST_ROUNDS * self.n_nonzero, int(FIRST_SHARE * self.n_features))
+        return max(super().first_nonzero, most)
 
     def replaces(self, moment: Moment) -> bool:
         """Whether this step is one of those after which latents that coincide are replaced.
