@@ -22,8 +22,10 @@ class MatchingPursuitSAE(SparseAutoencoder):
 
     Each round takes the atom with the largest inner product with what is left; gradients go through
     all rounds. In the auxiliary loss the inner products of dead atoms with what pursuit leaves are
-    the codes. Training needs PyTorch (``pip install 'icfl[torch]'``); encoding is `icfl.encode_mp`
-    with positive selection and does not.
+    the codes. Learning begins with up to twice `n_nonzero` rounds, and of two atoms that come to
+    coincide one is replaced by a random direction. Training needs PyTorch
+    (``pip install 'icfl[torch]'``); encoding is `icfl.encode_mp` with positive selection and does
+    not.
 
     Parameters
     ----------
