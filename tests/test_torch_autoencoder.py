@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,8 @@ from icfl.torch.selection import best_of_batch
 from torch_steps import (
     ACTIVATIONS,
     DEAD,
+    D,
+    M,
     arrays_for,
     moment,
     oracle_steps,
@@ -295,6 +299,70 @@ def test_state_goes_on_from_its_arrays(activation):
         stepper.commit()
     for name, array in whole.fitted().items():
         np.testing.assert_array_equal(again.fitted()[name], array)
+
+
+def coinciding():
+    """Atoms 4 and 9 nearly coincide, 2 and 15 do not: the first cosine is 0.99, the other 0.8."""
+    arrays = arrays_for("matching_pursuit")
+    atoms = np.linalg.qr(np.random.default_rng(5).standard_normal((D, D)))[0]
+    atoms = np.concatenate([atoms, -atoms, np.zeros((M - 2 * D, D))])
+    atoms[9] = 0.99 * atoms[4] + np.sqrt(1 - 0.99**2) * atoms[5]
+    atoms[15] = 0.8 * atoms[2] + 0.6 * atoms[3]
+    return arrays | {"components": atoms.astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("step", "planned", "replaced"),
+    [
+        (99, None, True),
+        (98, None, False),
+        (199, 300, True),
+        (299, 300, False),  # the learning rate falls: all settle
+    ],
+)
+def test_pursuit_replaces_one_of_two_atoms_that_coincide(step, planned, replaced):
+    stepper = stepper_for("matching_pursuit", arrays=coinciding(), rate=1e-9)
+    before = stepper.fitted()["components"].copy()
+    outcome = stepper.advance(rows(), moment(step, NONE, planned))
+    np.testing.assert_array_equal(stepper.fitted()["components"], before)  # not committed yet
+    stepper.commit()
+    atoms = stepper.fitted()["components"]
+    moved = np.flatnonzero(np.abs(atoms - before).max(axis=1) > 1e-6)
+    assert outcome.n_replaced == len(moved) == int(replaced)
+    if replaced:
+        assert set(moved) == {9}
+        assert np.linalg.norm(atoms[9]) == pytest.approx(1, abs=4e-7)
+        assert not stepper.arrays()["components_first"].reshape(M, D)[9].any()
+        assert not stepper.arrays()["components_second"].reshape(M, D)[9].any()
+        assert stepper.arrays()["components_first"].any()
+
+
+def test_only_pursuit_replaces_atoms():
+    recipes = [recipe_for(activation) for activation in ACTIVATIONS]
+    replacing = [recipe.activation for recipe in recipes if recipe.replaces(moment(99))]
+    assert replacing == ["matching_pursuit"]
+
+
+@pytest.mark.parametrize(
+    ("n_nonzero", "n_features", "first"),
+    [
+        (10, 128, 16),  # an eighth of the features
+        (10, 1024, 20),  # twice as many as at the end
+        (32, 128, 16),
+        (5, 16, 5),  # never fewer than other autoencoders begin with
+        (40, 64, 10),
+    ],
+)
+def test_rounds_that_pursuit_begins_with(n_nonzero, n_features, first):
+    recipe = replace(recipe_for("matching_pursuit", n_nonzero=n_nonzero), n_features=n_features)
+    rounds = [recipe.n_nonzero_at(moment(step, planned=1000)) for step in range(1000)]
+    assert (rounds[0], rounds[-1]) == (first, n_nonzero)
+    assert rounds == sorted(rounds, reverse=first > n_nonzero)
+    assert recipe.n_nonzero_at(moment(7)) == n_nonzero  # nothing planned
+    stepper = stepper_for("matching_pursuit", n_nonzero=n_nonzero)
+    stepper.recipe = recipe
+    assert stepper.grows(moment(0, planned=1000)) == (first != n_nonzero)
+    assert not stepper.grows(moment(999, planned=1000))
 
 
 def test_values_that_are_not_finite_end_a_step():

@@ -8,7 +8,7 @@ import torch
 import oracles
 import sae_oracle
 from icfl.autoencoders.jump_relu import Gated, JumpReLURecipe
-from icfl.autoencoders.recipe import Recipe
+from icfl.autoencoders.recipe import PursuitRecipe, Recipe
 from icfl.coding.coders import Above, BlockPursuit, TopK
 from icfl.learning.stepper import Moment
 from icfl.torch import TorchBackend
@@ -30,6 +30,8 @@ def recipe_for(activation, *, aux_coefficient=0.5, n_nonzero=K, rate=1e-3):
     plain = (name, n_nonzero, widths, rate, aux_coefficient, 2)
     if activation == "jump_relu":
         return JumpReLURecipe(*plain, bandwidth=0.2, sparsity_coefficient=0.7)
+    if activation == "matching_pursuit":
+        return PursuitRecipe(*plain, n_features=D)
     return Recipe(*plain)
 
 

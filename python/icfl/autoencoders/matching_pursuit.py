@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from icfl import _core
 from icfl.autoencoders.base import SparseAutoencoder
 from icfl.autoencoders.documented import PYTORCH, documented
+from icfl.autoencoders.recipe import PursuitRecipe
 from icfl.coding.coders import BlockPursuit, Coder, cached_dictionary
 from icfl.learning.minibatches import Survey, TrainingRows
 from icfl.learning.stepper import Arrays
@@ -21,8 +22,10 @@ class MatchingPursuitSAE(SparseAutoencoder):
 
     Each round takes the atom with the largest inner product with what is left; gradients go through
     all rounds. In the auxiliary loss the inner products of dead atoms with what pursuit leaves are
-    the codes. Training needs PyTorch (``pip install 'icfl[torch]'``); encoding is `icfl.encode_mp`
-    with positive selection and does not.
+    the codes. Learning begins with up to twice `n_nonzero` rounds, and of two atoms that come to
+    coincide one is replaced by a random direction. Training needs PyTorch
+    (``pip install 'icfl[torch]'``); encoding is `icfl.encode_mp` with positive selection and does
+    not.
 
     Parameters
     ----------
@@ -53,6 +56,10 @@ class MatchingPursuitSAE(SparseAutoencoder):
 
     _activation = "matching_pursuit"
     _backends = ("torch",)
+
+    def _recipe(self, n_components: int, n_features: int) -> PursuitRecipe:
+        plain = super()._recipe(n_components, n_features)
+        return PursuitRecipe(**vars(plain), n_features=n_features)
 
     def _coder_of(self, fitted: Arrays) -> Coder:
         return BlockPursuit(self.n_nonzero, 1, 0.0, "positive")

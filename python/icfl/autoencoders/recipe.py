@@ -13,6 +13,8 @@ arXiv:2503.17547).
 
 Adam moves everything: the gradient of the decoder without its part along the rows, all gradients
 together scaled to a norm of 1 at most, then rows of D scaled to unit norm.
+
+Matching pursuit has no encoder and is trained otherwise, see `PursuitRecipe`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 
 from icfl.learning.stepper import Moment
 
-__all__ = ["Activation", "Recipe", "default_learning_rate"]
+__all__ = ["Activation", "PursuitRecipe", "Recipe", "default_learning_rate"]
 
 Activation = Literal["topk", "abs_topk", "batch_topk", "jump_relu", "matching_pursuit"]
 
@@ -46,6 +48,19 @@ THRESHOLD_SHARE = 20
 """A running threshold is a mean over a twentieth of the steps taken: those before knew less."""
 THRESHOLD_MEMORY = 100
 """Steps that it is a mean over at most."""
+
+FIRST_ROUNDS = 2
+"""Most rounds that matching pursuit is first trained with, as a multiple of n_nonzero."""
+FIRST_SHARE = 1 / 8
+"""Most of them as a share of n_features, as `icfl.updates.online.IDENTIFIABLE`.
+
+A fit of 1,000 steps with 32 non-zeros in 128 dimensions (512 atoms, 10 active) reached a matched
+cosine of 0.52 from 64 rounds, 0.64 with 32 throughout, and 0.83 from 16.
+"""
+REPLACE_EVERY = 100
+"""Steps between two looks for latents of matching pursuit that coincide."""
+COHERENCE_LIMIT = 0.9
+"""Cosine above which they do."""
 
 
 def default_learning_rate(n_components: int) -> float:
@@ -120,3 +135,46 @@ class Recipe:
     def threshold_memory(self, moment: Moment) -> float:
         """Return the steps, this one among them, over which "batch_topk" averages its threshold."""
         return min(max((moment.step + 1) / THRESHOLD_SHARE, 1.0), THRESHOLD_MEMORY)
+
+    def replaces(self, moment: Moment) -> bool:
+        """Whether latents that coincide after this step are replaced: never, with an encoder."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PursuitRecipe(Recipe):
+    """The recipe of "matching_pursuit": more rounds at first, and coinciding latents replaced.
+
+    A greedy pursuit is content with bad dictionaries. A latent for the sum of two features that
+    fire together has a larger inner product with such a row than either feature, so it is chosen,
+    and the frequent features take the latents of the rare ones, as such sums or twice over. None of
+    them is dead, and the auxiliary loss does not see them.
+
+    Matched cosines on planted data (`make_planted`, 20,480 rows, 128 atoms in 64 dimensions, 5
+    active, mini-batches of 256, 20 passes, three seeds): 0.905 to 0.915 with neither, 0.936 to
+    0.944 with more rounds at first, 0.957 to 0.980 with replacement, 0.983 to 0.990 with both.
+
+    Attributes
+    ----------
+    n_features : int
+        Width of the rows.
+    """
+
+    n_features: int
+
+    @property
+    def first_nonzero(self) -> int:
+        """Rounds that a run begins with, more than it ends with where n_features allow.
+
+        The later rounds are those that reach latents of rare features.
+        """
+        most = min(FIRST_ROUNDS * self.n_nonzero, int(FIRST_SHARE * self.n_features))
+        return max(super().first_nonzero, most)
+
+    def replaces(self, moment: Moment) -> bool:
+        """Whether this step is one of those after which latents that coincide are replaced.
+
+        None is while the learning rate falls, so that all settle.
+        """
+        settled = moment.progress is not None and moment.progress >= 1 - DECAY
+        return not settled and (moment.step + 1) % REPLACE_EVERY == 0

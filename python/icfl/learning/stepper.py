@@ -110,7 +110,7 @@ class Stepper(Protocol):
         """Raise FloatingPointError if something fitted is NaN or infinite."""
 
     def grows(self, moment: Moment) -> bool:
-        """Whether later steps will encode with more non-zeros than the one at `moment`."""
+        """Whether later steps will learn with another number of non-zeros than that at `moment`."""
 
     def arrays(self) -> Arrays:
         """Return everything but the fitted arrays that the next step depends on."""

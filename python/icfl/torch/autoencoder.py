@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icfl.autoencoders.recipe import LARGEST_GRADIENT, Recipe
+from icfl.autoencoders.recipe import COHERENCE_LIMIT, LARGEST_GRADIENT, Recipe
 from icfl.coding.coders import Coder
 from icfl.learning.stepper import Arrays, Moment, Outcome
 from icfl.torch.adam import Moments, Tensors, move
@@ -20,7 +20,7 @@ from icfl.torch.losses import Products, look
 from icfl.torch.measure import column_moments, outcome
 from icfl.torch.modes import without_modes
 from icfl.torch.stepper import DeviceStepper
-from icfl.torch.updates import normalised
+from icfl.torch.updates import normalised, replace_coherent
 
 __all__ = ["TorchAutoencoderStepper"]
 
@@ -101,9 +101,13 @@ class TorchAutoencoderStepper(DeviceStepper):
         gradients = self._gradients(found.loss, leaves)
         parameters, moments = move(state.parameters, gradients, state.moments, recipe.rate(moment))
         parameters["components"] = normalised(parameters["components"])
+        n_replaced = 0
+        if recipe.replaces(moment):  # in tensors that are new in this step
+            atoms = parameters["components"]
+            n_replaced = replace_coherent(atoms, moments, COHERENCE_LIMIT, moment.rng, group)
         threshold = self._threshold(found.smallest, recipe.threshold_memory(moment))
         self._next = _State(parameters, moments, threshold)
-        return outcome(x, found.residual, found.codes, measured, group)
+        return outcome(x, found.residual, found.codes, measured, group, n_replaced)
 
     def _gradients(self, loss: Tensor, leaves: Tensors) -> Tensors:
         """Return gradients as Adam gets them: of all processes, limited, finite.
@@ -140,8 +144,8 @@ class TorchAutoencoderStepper(DeviceStepper):
             self._state, self._next, self._host = self._next, None, None
 
     def grows(self, moment: Moment) -> bool:
-        """Whether later steps will learn with more non-zeros."""
-        return self.recipe.n_nonzero_at(moment) < self.recipe.n_nonzero
+        """Whether later steps will learn with another number of non-zeros."""
+        return self.recipe.n_nonzero_at(moment) != self.recipe.n_nonzero
 
     def arrays(self) -> Arrays:
         """Return Adam's moments, flat, and the step count; logarithms of learnt thresholds."""

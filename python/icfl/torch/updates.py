@@ -25,7 +25,7 @@ from icfl.updates import Adam
 from icfl.updates._protocols import random_directions
 from icfl.updates.adam import RESET_EVERY, one_of_each
 
-__all__ = ["DeviceAdam", "DeviceUpdate", "normalised"]
+__all__ = ["DeviceAdam", "DeviceUpdate", "normalised", "replace_coherent"]
 
 
 class DeviceUpdate(ABC):
@@ -117,21 +117,11 @@ class DeviceAdam(DeviceUpdate):
         if self._unit_norm:
             after.components = normalised(after.components)
         if self._coherence_limit is not None and (moment.step + 1) % RESET_EVERY == 0:
-            after._replace(self._coherence_limit, moment.rng)
+            # Atoms and moments are new tensors of this step.
+            after.n_replaced = replace_coherent(
+                after.components, moments, self._coherence_limit, moment.rng, self._group
+            )
         return after
-
-    def _replace(self, limit: float, rng: np.random.Generator) -> None:
-        atoms = self.components.numpy(force=True)
-        replaced = one_of_each(*_core.coherent_atoms(atoms, limit, None))
-        self.n_replaced = len(replaced)
-        if len(replaced):
-            fresh = self._there(random_directions(len(replaced), atoms.shape[1], rng))
-            self._group.share([fresh])
-            places = self._there(replaced)
-            # All three are new tensors of this step.
-            self.components[places] = fresh
-            self._moments.first["components"][places] = 0
-            self._moments.second["components"][places] = 0
 
     def arrays(self) -> Arrays:
         """Return Adam's moments, atoms before the bias, and its step count."""
@@ -163,6 +153,41 @@ class DeviceAdam(DeviceUpdate):
 
     def _parameters(self) -> dict[str, Tensor]:
         return {"components": self.components, "bias": self.bias}
+
+
+def replace_coherent(
+    atoms: Tensor, moments: Moments, limit: float, rng: np.random.Generator, group: Group
+) -> int:
+    """Of each pair of atoms that nearly coincide, put a random direction in place of one.
+
+    Parameters
+    ----------
+    atoms : Tensor of shape (M, d)
+        The dictionary, changed in place.
+    moments : Moments
+        Adam's, by the name "components" those of the dictionary; replaced atoms begin anew.
+    limit : float
+        Cosine above which two atoms say the same.
+    rng : Generator
+        Source of the directions; of several processes, that of the first counts.
+    group : Group
+        The processes.
+
+    Returns
+    -------
+    int
+        Atoms that were replaced.
+    """
+    host = atoms.numpy(force=True)
+    replaced = one_of_each(*_core.coherent_atoms(host, limit, None))
+    if len(replaced):
+        fresh = to_device(random_directions(len(replaced), host.shape[1], rng), atoms.device)
+        group.share([fresh])
+        places = to_device(replaced, atoms.device)
+        atoms[places] = fresh
+        moments.first["components"][places] = 0
+        moments.second["components"][places] = 0
+    return len(replaced)
 
 
 def normalised(atoms: Tensor) -> Tensor:
