@@ -1,9 +1,9 @@
 """Whether learning finds features that are known to be there, which reconstruction does not tell.
 
 All data are planted: sparse combinations of 512 unit atoms in 128 dimensions, positive unless said
-otherwise, 10 active in a sample on average, with noise of 0.02 a dimension. The measure is the matched cosine: learnt atoms
-are assigned one to one to the planted ones, and the cosines averaged over all that were planted. A
-random dictionary reaches 0.3.
+otherwise, 10 active in a sample on average, with noise of 0.02 a dimension. The measure is the
+matched cosine: learnt atoms are assigned one to one to the planted ones, and the cosines averaged
+over all that were planted. A random dictionary reaches 0.3.
 
 Thresholds are what the package promises; beside them stands what was measured (AVX-512).
 """
@@ -63,7 +63,7 @@ class Planted:
 
 @pytest.fixture(scope="session")
 def planted(request):
-    """Data by (seed, zipf_exponent, either_sign); pytest runs the tests that share them one after another."""
+    """Data by the arguments of `Planted`; pytest runs the tests that share them one by one."""
     return Planted(*request.param)
 
 
@@ -145,8 +145,8 @@ def test_autoencoders_find_planted_features(planted, cls, n_nonzero):
 
 @on_seeds([0], either_sign=True)
 def test_features_with_codes_of_either_sign_are_found(planted):
-    # 0.996 on three seeds; 0.84, and 15 % of its latents dead, where half as many dead ones as there
-    # are features take part in the auxiliary loss, positive ones alone.
+    # 0.996 on three seeds; 0.84, and 15 % of its latents dead, where half as many dead ones as
+    # there are features take part in the auxiliary loss, positive ones alone.
     model = planted.autoencoder(icfl.AbsTopKSAE, n_nonzero=10)
     assert dictionary_similarity(model.components_, planted.truth, sign="absolute") >= 0.95
     assert model.history_[-1]["dead"] < 0.02
