@@ -89,11 +89,10 @@ def auxiliary(recipe, pre, D, residual, dead, grad_of_atoms):
     dead = np.asarray(dead, dtype=int)
     if len(dead) == 0 or energy == 0 or recipe.aux_coefficient == 0:
         return 0.0, second
-    ranks = np.abs(pre) if recipe.activation == "abs_topk" else pre
     most = recipe.k_aux
     if recipe.activation == "abs_topk":
         most = min(most, max(1, round(recipe.n_nonzero * len(dead) / len(D))))
-    mask = np.array([largest(row, most) for row in ranks[:, dead]])
+    mask = np.array([largest(row, most) for row in pre[:, dead]])
     if not mask.any():
         return 0.0, second
     Z = np.where(mask, pre[:, dead], 0.0)

@@ -48,8 +48,7 @@ class AbsTopKSAE(SparseAutoencoder):
     after 95 % of its steps. A latent is dead that has not fired for as long as an average
     one fires 30 times, or for a pass; a zero that was chosen has not fired. Fewer
     dead latents take part in the auxiliary loss than where codes are positive, and it has a larger
-    weight: many at a time, of either sign, would come to span what is left without a feature among
-    them. What this was chosen by is in docs/autoencoders.md of the sources.
+    weight. What this was chosen by is in docs/autoencoders.md of the sources.
 
     References
     ----------

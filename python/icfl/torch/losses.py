@@ -177,7 +177,7 @@ def auxiliary(
 ) -> Tensor:
     """Return the auxiliary loss: what dead latents leave of the residual, relative to it.
 
-    No bias of any kind is added. Where none of the latents can be chosen this is a constant.
+    No bias of any kind is added. Where none of the latents is positive this is a constant.
 
     Parameters
     ----------
@@ -204,8 +204,7 @@ def auxiliary(
     energy = left.square().sum()
     group.sum([energy])
     chosen = torch.from_numpy(dead).to(before.device)
-    most, absolute = recipe.k_aux_of(len(dead)), recipe.activation == "abs_topk"
-    codes = _best_of_rows(before[:, chosen], most, absolute)
+    codes = _best_of_rows(before[:, chosen], recipe.k_aux_of(len(dead)), absolute=False)
     missed = (left - products.decode(codes, decoder[chosen])).square().sum()
     return recipe.aux_coefficient * missed / torch.where(energy > 0, energy, 1.0)
 

@@ -76,8 +76,7 @@ impl Problem {
             energy += inner(&target, &target);
             let mut modelled = target;
             for &m in &self.dead {
-                let signed = self.options.activation == Activation::AbsTopK;
-                let z = if signed { before(m) } else { before(m).max(0.0) };
+                let z = before(m).max(0.0);
                 modelled.iter_mut().zip(&d[m * D..]).for_each(|(rest, atom)| *rest -= z * atom);
             }
             auxiliary += inner(&modelled, &modelled);

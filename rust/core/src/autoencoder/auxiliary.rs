@@ -1,10 +1,9 @@
 //! The auxiliary loss: dead latents get to model what the others leave (AuxK, arXiv:2406.04093).
 //!
-//! Of the dead latents of a row the k' with the largest positive pre-activations z', or those of largest
-//! magnitude where codes have signs, make ê = Σ z'_m D_m, and Σ‖e − ê‖² / Σ‖e‖² is what they are asked to lower,
-//! e held fixed. The bias has no part in ê.
+//! Of the dead latents of a row the k' with the largest positive pre-activations z' make ê = Σ z'_m D_m, and
+//! Σ‖e − ê‖² / Σ‖e‖² is what they are asked to lower, e held fixed. The bias has no part in ê.
 //!
-//! k' is half the features where codes are positive, so that most of a few hundred dead latents take part in a
+//! k' is half the features but where codes have signs, so that most of a few hundred dead latents take part in a
 //! row: products with all of them, for [`CHUNK`] rows at a time, are several times as fast as gathering those
 //! that do.
 
@@ -28,7 +27,7 @@ const BLOCK: usize = 128;
 pub(super) struct Auxiliary {
     /// Σ z' (e − ê), shape (n_dead, n_features).
     pub(super) decoder: Vec<f32>,
-    /// Σ p' (x − b) with p' = ⟨e − ê, D_m⟩ where z' ≠ 0, of that shape.
+    /// Σ p' (x − b) with p' = ⟨e − ê, D_m⟩ where z' > 0, of that shape.
     pub(super) encoder: Vec<f32>,
     /// Σ p', shape (n_dead,).
     pub(super) totals: Vec<f32>,
@@ -41,8 +40,6 @@ struct Dead {
     atoms: Vec<f32>,
     /// Most that take part in a row.
     most: usize,
-    /// Whether negative pre-activations take part too.
-    absolute: bool,
 }
 
 /// Some rows of a chunk: x − b, z', p', and e, from which ê is taken.
@@ -54,15 +51,14 @@ struct Tile<'a> {
 }
 
 impl Auxiliary {
-    /// For latents `dead`, of which `most` take part in a row, those of either sign if `absolute`;
-    /// `left` has e.
+    /// For latents `dead`, of which `most` take part in a row; `left` has e.
     ///
     /// # Errors
     /// Cancellation.
     pub(super) fn new(
         batch: &Batch<'_>,
         values: &Tensors,
-        (dead, most, absolute): (&[usize], usize, bool),
+        (dead, most): (&[usize], usize),
         left: &ByPanel,
         team: &Team<'_>,
     ) -> Result<Auxiliary> {
@@ -76,7 +72,6 @@ impl Auxiliary {
             offsets: dead.iter().map(|&m| values.encoder_bias[m]).collect(),
             atoms: rows(&values.components),
             most,
-            absolute,
         };
         let width = dead.len();
         let mut sums = Auxiliary {
@@ -157,25 +152,18 @@ impl Dead {
         for scores in tile.codes.chunks_mut(width) {
             batch.simd.axpy(1.0, &self.offsets, scores);
             best.clear();
-            let found = |at: usize, rank: f32| best.push((at as u32, rank));
-            if self.absolute {
-                batch.simd.above_absolute(scores, 0.0, found);
-            } else {
-                batch.simd.above(scores, 0.0, found);
-            }
+            batch.simd.above(scores, 0.0, |at, score| best.push((at as u32, score)));
             if best.len() > self.most {
                 best.select_nth_unstable_by(self.most - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                 best.truncate(self.most);
             }
-            // What stood there may be negative, what ranked it is not.
-            best.iter_mut().for_each(|(at, value)| *value = scores[*at as usize]);
             scores.fill(0.0);
-            best.iter().for_each(|&(at, value)| scores[at as usize] = value);
+            best.iter().for_each(|&(at, score)| scores[at as usize] = score);
         }
         matmul(-1.0, tile.codes, width, &self.atoms, d, d, tile.left);
         matmul_transposed(tile.left, &self.atoms, d, tile.products, width);
         for (product, &code) in tile.products.iter_mut().zip(&*tile.codes) {
-            *product = if code != 0.0 { *product } else { 0.0 };
+            *product = if code > 0.0 { *product } else { 0.0 };
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::auxiliary::Auxiliary;
 use super::backward::{Forward, Pass};
-use super::{Activation, Options, Tensors};
+use super::{Options, Tensors};
 use crate::error::Result;
 use crate::kernels::{PANEL, Simd};
 use crate::panels;
@@ -57,8 +57,7 @@ impl<'a> Gradients<'a> {
         let Forward { decoder, left, products, mut bias, reconstruction } =
             pass.first(memory.decoder, memory.left, team)?;
         let scales = scales(&reconstruction, pass, options);
-        let absolute = options.activation == Activation::AbsTopK;
-        let auxiliary = Auxiliary::new(pass.batch, values, (dead, k_aux, absolute), &left, team)?;
+        let auxiliary = Auxiliary::new(pass.batch, values, (dead, k_aux), &left, team)?;
         let scaled: Vec<_> = products.iter().map(|product| product * scales[0]).collect();
         let by_latent = pass.codes.with_values(&scaled).columns();
         let mut encoder_bias: Vec<f32> =
