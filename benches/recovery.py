@@ -35,6 +35,8 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "BatchTopKSAE, 32": ("BatchTopKSAE", {}),
     "MatryoshkaSAE, 10": ("MatryoshkaSAE", {"n_nonzero": 10}),
     "AbsTopKSAE, 10": ("AbsTopKSAE", {"n_nonzero": 10}),
+    "AbsTopKSAE, 16": ("AbsTopKSAE", {"n_nonzero": 16}),
+    "AbsTopKSAE, 32": ("AbsTopKSAE", {}),
     "JumpReLUSAE, 10": ("JumpReLUSAE", {"n_nonzero": 10}),
     "MatchingPursuitSAE, 10": ("MatchingPursuitSAE", {"n_nonzero": 10}),
 }

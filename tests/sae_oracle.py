@@ -89,7 +89,10 @@ def auxiliary(recipe, pre, D, residual, dead, grad_of_atoms):
     dead = np.asarray(dead, dtype=int)
     if len(dead) == 0 or energy == 0 or recipe.aux_coefficient == 0:
         return 0.0, second
-    mask = np.array([largest(row, recipe.k_aux) for row in pre[:, dead]])
+    most = recipe.k_aux
+    if recipe.activation == "abs_topk":
+        most = min(most, max(1, round(recipe.n_nonzero * len(dead) / len(D))))
+    mask = np.array([largest(row, most) for row in pre[:, dead]])
     if not mask.any():
         return 0.0, second
     Z = np.where(mask, pre[:, dead], 0.0)

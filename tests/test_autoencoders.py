@@ -87,6 +87,7 @@ RECIPES = {
     "topk": (recipe(), ()),
     "topk with dead latents": (recipe(), (3, 10, 11, 30, 59)),
     "abs_topk": (recipe("abs_topk"), (0, 7)),
+    "abs_topk, many dead": (recipe("abs_topk", k=12, k_aux=20), tuple(range(0, 60, 4))),
     "batch_topk": (recipe("batch_topk"), ()),
     "nested": (recipe("batch_topk", widths=(7, 20, 60)), ()),
     "nested with dead latents": (recipe("topk", widths=(1, 30, 60)), tuple(range(20, 45))),
@@ -173,11 +174,11 @@ def test_the_auxiliary_loss_moves_dead_latents_and_never_adds_the_bias():
 
 def test_a_chosen_zero_has_not_fired():
     D = np.eye(4, dtype=np.float32)
-    core = _core.Autoencoder(4, 4, "topk", [4], 2, 0.5, 1.0)
+    core = _core.Autoencoder(4, 4, "topk", [4], 0.5, 1.0)
     zeros = np.zeros(4, np.float32)
     core.set_parameters({"encoder": D, "components": D, "encoder_bias": zeros, "bias": zeros})
     codes, _ = core.advance(
-        np.eye(2, 4, dtype=np.float32), 3, RATE, np.zeros(0, np.int64), 1.0, None
+        np.eye(2, 4, dtype=np.float32), 3, RATE, np.zeros(0, np.int64), 2, 1.0, None
     )
     assert codes[1].tolist() == [0, 1]
 

@@ -83,10 +83,11 @@ def test_gradients_are_those_of_finite_differences(activation):
         assert (loss(h) - loss(-h)) / (2 * h) == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
-def test_gradients_of_the_auxiliary_loss_are_those_of_finite_differences():
-    params, X, h = parameters_of(arrays_for("topk")), rows(), 1e-6
-    recipe = recipe_for("topk")
-    left = looked("topk", params, X, NONE)[0].residual
+@pytest.mark.parametrize("activation", ["topk", "abs_topk"])
+def test_gradients_of_the_auxiliary_loss_are_those_of_finite_differences(activation):
+    params, X, h = parameters_of(arrays_for(activation)), rows(), 1e-6
+    recipe = recipe_for(activation)
+    left = looked(activation, params, X, NONE)[0].residual
 
     def loss(params):
         leaves = double(params)

@@ -134,7 +134,6 @@ class Autoencoder:
         n_features: int,
         activation: str,
         widths: list[int],
-        k_aux: int,
         aux_coefficient: float,
         largest_gradient: float,
     ) -> Self: ...
@@ -144,6 +143,7 @@ class Autoencoder:
         n_nonzero: int,
         rate: float,
         dead: NDArray[np.int64],
+        k_aux: int,
         memory: float,
         n_jobs: int | None,
     ) -> tuple[_Codes, _ReconstructionSums]: ...

@@ -53,7 +53,6 @@ class CompiledStepper:
             n_features,
             recipe.activation,
             list(recipe.widths),
-            recipe.k_aux,
             recipe.aux_coefficient,
             LARGEST_GRADIENT,
         )
@@ -61,13 +60,14 @@ class CompiledStepper:
 
     def advance(self, X: NDArray[np.float32], moment: Moment) -> Outcome:
         """Encode a mini-batch, form gradients, and move everything one step of Adam."""
-        recipe = self.recipe
+        recipe, dead = self.recipe.at(moment), self.recipe.dead(moment)
         with raising_floating_point_error():
             codes, sums = self._core.advance(
                 X,
-                recipe.n_nonzero_at(moment),
+                recipe.n_nonzero,
                 recipe.rate(moment),
-                recipe.dead(moment),
+                dead,
+                recipe.k_aux_of(len(dead)),
                 recipe.threshold_memory(moment),
                 self._n_jobs,
             )

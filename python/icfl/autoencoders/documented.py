@@ -13,9 +13,9 @@ FIRST = """n_components : int or "auto", default="auto"
     n_nonzero : int, default=32
         Non-zeros of a row's code{each}."""
 
-AUXILIARY = """aux_coefficient : float, default=1/32
+AUXILIARY = """aux_coefficient : float, default={weight}
         Weight of the auxiliary loss, in which dead latents model what the others leave; 0 leaves
-        it out. Half as many latents as there are features take part for each row."""
+        it out. {part} take part for each row."""
 
 REST = """learning_rate : float, optional
         Largest step size of Adam; None takes 2e-4 / sqrt(n_components / 2**14). It rises from zero
@@ -98,6 +98,8 @@ def documented(
     each: str = "",
     backends: str = '{"auto", "rust", "torch"} or icfl.torch.TorchBackend',
     which: str = ': "auto" takes the compiled code on the CPU unless a `device` is asked for',
+    weight: str = "1/32",
+    part: str = "Half as many latents as there are features",
 ) -> Callable[[Class], Class]:
     """Return a decorator that puts the shared texts in a class's docstring.
 
@@ -107,10 +109,12 @@ def documented(
         What is said of `n_nonzero` beside what holds for all.
     backends, which : str
         Values of the parameter `backend`, and what they mean.
+    weight, part : str
+        Default of `aux_coefficient`, and how many dead latents its loss is for.
     """
     texts = {
         "first": FIRST.replace("{each}", each),
-        "auxiliary": AUXILIARY,
+        "auxiliary": AUXILIARY.replace("{weight}", weight).replace("{part}", part),
         "rest": REST.replace("{backends}", backends).replace("{which}", which),
         "decoder": DECODER,
         "encoder": ENCODER,

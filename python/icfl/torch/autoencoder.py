@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +83,7 @@ class TorchAutoencoderStepper(DeviceStepper):
     def advance(self, X: Any, moment: Moment) -> Outcome:
         """Encode a mini-batch, form gradients, and from them the next state."""
         x, group, state = self._rows(X), self._group, self._state
-        recipe = replace(self.recipe, n_nonzero=self.recipe.n_nonzero_at(moment))
+        recipe = self.recipe.at(moment)
         measured = column_moments(x, group, moment.step)
         leaves = {name: value.requires_grad_() for name, value in _detached(state).items()}
         with torch.enable_grad():

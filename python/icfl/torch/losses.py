@@ -204,7 +204,7 @@ def auxiliary(
     energy = left.square().sum()
     group.sum([energy])
     chosen = torch.from_numpy(dead).to(before.device)
-    codes = _best_of_rows(before[:, chosen], min(recipe.k_aux, len(dead)), absolute=False)
+    codes = _best_of_rows(before[:, chosen], recipe.k_aux_of(len(dead)), absolute=False)
     missed = (left - products.decode(codes, decoder[chosen])).square().sum()
     return recipe.aux_coefficient * missed / torch.where(energy > 0, energy, 1.0)
 

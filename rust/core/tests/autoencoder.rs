@@ -19,7 +19,7 @@ const AUX: f64 = 0.5;
 type Parameters = [Vec<f64>; 4];
 
 fn step(rate: f64, dead: &[usize]) -> Step<'_> {
-    Step { n_nonzero: 3, rate, dead, memory: 1.0 }
+    Step { n_nonzero: 3, rate, dead, k_aux: M, memory: 1.0 }
 }
 
 struct Problem {
@@ -36,7 +36,7 @@ impl Problem {
         let encoder = decoder.iter().map(|v| v + random.uniform(-0.1, 0.1)).collect();
         let parameters = [encoder, decoder, random.values(M), random.values(D)];
         let widths = widths.to_vec();
-        let options = Options { activation, widths, k_aux: M, aux_coefficient: AUX, largest_gradient: 1e9 };
+        let options = Options { activation, widths, aux_coefficient: AUX, largest_gradient: 1e9 };
         let mut x = random.values(N * D);
         let empty = random.below(N);
         x[empty * D..(empty + 1) * D].fill(0.0);
@@ -132,7 +132,7 @@ fn gradients_are_those_of_the_loss_on_every_level() {
     let problems = [
         ("topk", TopK, &[M][..], &[][..]),
         ("topk with dead latents", TopK, &[M], &[0, 4, 5, 10]),
-        ("signed", AbsTopK, &[M], &[2]),
+        ("signed", AbsTopK, &[M], &[2, 6, 9]),
         ("shared", BatchTopK, &[M], &[]),
         ("nested", BatchTopK, &[1, 4, M], &[3, 9]),
     ];

@@ -39,17 +39,16 @@ impl PyAutoencoder {
         n_features: usize,
         activation: &str,
         widths: Vec<usize>,
-        k_aux: usize,
         aux_coefficient: f64,
         largest_gradient: f64,
     ) -> PyResult<PyAutoencoder> {
         let activation = self::activation(activation)?;
-        let options = Options { activation, widths, k_aux, aux_coefficient, largest_gradient };
+        let options = Options { activation, widths, aux_coefficient, largest_gradient };
         Autoencoder::new(n_components, n_features, options, simd()?).map(PyAutoencoder).map_err(value_error)
     }
 
     /// Forms one step without showing it: returns codes and what reconstruction_sums finds for them.
-    #[pyo3(signature = (X, n_nonzero, rate, dead, memory, n_jobs))]
+    #[pyo3(signature = (X, n_nonzero, rate, dead, k_aux, memory, n_jobs))]
     fn advance<'py>(
         &mut self,
         py: Python<'py>,
@@ -57,12 +56,13 @@ impl PyAutoencoder {
         n_nonzero: usize,
         rate: f64,
         dead: PyReadonlyArray1<'py, i64>,
+        k_aux: usize,
         memory: f64,
         n_jobs: Option<usize>,
     ) -> PyResult<(NewCodeArrays<'py>, ReconstructionSums<'py>)> {
         let (x, _) = matrix(&X, "X")?;
         let dead = atoms(&dead, self.0.state().values.n_components())?;
-        let how = Step { n_nonzero, rate, dead: &dead, memory };
+        let how = Step { n_nonzero, rate, dead: &dead, k_aux, memory };
         let found = run(py, n_jobs, |team| self.0.advance(x, how, team))?;
         Ok((new_codes(py, found.codes), sums(py, found.reconstruction)))
     }

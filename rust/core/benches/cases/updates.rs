@@ -78,7 +78,6 @@ fn autoencoder(s: Setting, dead: &[usize]) -> Work {
     let options = Options {
         activation: Activation::TopK,
         widths: vec![s.m],
-        k_aux: s.d / 2,
         aux_coefficient: 1.0 / 32.0,
         largest_gradient: 1.0,
     };
@@ -88,7 +87,7 @@ fn autoencoder(s: Setting, dead: &[usize]) -> Work {
     decoder.copy_from_slice(&atoms);
     let dead = dead.to_vec();
     work(move || {
-        let step = Step { n_nonzero: NON_ZEROS, rate: 1e-4, dead: &dead, memory: 1.0 };
+        let step = Step { n_nonzero: NON_ZEROS, rate: 1e-4, dead: &dead, k_aux: s.d / 2, memory: 1.0 };
         learner.advance(&x, step, &alone()).map(|_| learner.commit())
     })
 }

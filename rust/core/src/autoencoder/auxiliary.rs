@@ -3,8 +3,9 @@
 //! Of the dead latents of a row the k' with the largest positive pre-activations z' make ê = Σ z'_m D_m, and
 //! Σ‖e − ê‖² / Σ‖e‖² is what they are asked to lower, e held fixed. The bias has no part in ê.
 //!
-//! k' is half the features, so that most of a few hundred dead latents take part in a row: products with all
-//! of them, for [`CHUNK`] rows at a time, are several times as fast as gathering those that do.
+//! k' is half the features but where codes have signs, so that most of a few hundred dead latents take part in a
+//! row: products with all of them, for [`CHUNK`] rows at a time, are several times as fast as gathering those
+//! that do.
 
 use super::gradients::ByPanel;
 use super::{Batch, Tensors};

@@ -47,13 +47,13 @@ pub(super) struct Memory {
 }
 
 impl<'a> Gradients<'a> {
-    /// Where the parameters are `values`.
+    /// For latents `dead`, of which `k_aux` get to model what is left of a row.
     ///
     /// # Errors
     /// Cancellation.
     pub(super) fn new(
         pass: &Pass<'a>,
-        dead: &[usize],
+        (dead, k_aux): (&[usize], usize),
         options: &Options,
         memory: Memory,
         team: &Team<'_>,
@@ -62,7 +62,7 @@ impl<'a> Gradients<'a> {
         let Forward { decoder, left, products, mut bias, measured, reconstruction } =
             pass.first(memory.decoder, memory.left, team)?;
         let scales = scales(&reconstruction, pass, options);
-        let auxiliary = Auxiliary::new(pass.batch, values, (dead, options.k_aux), &left, team)?;
+        let auxiliary = Auxiliary::new(pass.batch, values, (dead, k_aux), &left, team)?;
         let scaled: Vec<_> = products.iter().map(|product| product * scales[0]).collect();
         let by_latent = pass.codes.with_values(&scaled).columns();
         let mut encoder_bias: Vec<f32> =

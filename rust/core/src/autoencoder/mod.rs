@@ -46,8 +46,6 @@ pub struct Options {
     pub activation: Activation,
     /// Increasing sizes of the nested dictionaries, the last one M.
     pub widths: Vec<usize>,
-    /// Dead latents that model what is left of a row.
-    pub k_aux: usize,
     /// Weight of the auxiliary loss.
     pub aux_coefficient: f64,
     /// Norm that all gradients together are scaled down to.
@@ -63,6 +61,8 @@ pub struct Step<'a> {
     pub rate: f64,
     /// Latents that get the auxiliary loss, ascending.
     pub dead: &'a [usize],
+    /// How many of them model what is left of a row.
+    pub k_aux: usize,
     /// Mini-batches, this one among them, over which [`State::threshold`] is a mean; at least 1.
     pub memory: f64,
 }
@@ -206,7 +206,7 @@ impl Autoencoder {
     /// [`Error::Argument`] for shapes that do not fit or gradients that are not finite, or cancellation.
     pub fn advance(&mut self, x: &[f32], how: Step<'_>, team: &Team<'_>) -> Result<Found> {
         let (m, d) = (self.state.values.n_components(), self.state.values.n_features());
-        let Step { n_nonzero, rate, dead, memory } = how;
+        let Step { n_nonzero, rate, dead, k_aux, memory } = how;
         if x.is_empty() || !x.len().is_multiple_of(d) || dead.iter().any(|&latent| latent >= m) {
             return Err(Error::Argument(
                 "X must have the width of the autoencoder and at least one row".into(),
@@ -226,7 +226,8 @@ impl Autoencoder {
             keep_left: !dead.is_empty(),
             widths: &self.options.widths,
         };
-        let gradients = Gradients::new(&pass, dead, &self.options, std::mem::take(&mut self.memory), team)?;
+        let gradients =
+            Gradients::new(&pass, (dead, k_aux), &self.options, std::mem::take(&mut self.memory), team)?;
         step::step(&self.state, &mut self.next, &gradients, rate, &self.options, self.simd, team)?;
         self.next.threshold = self.state.threshold + (smallest - self.state.threshold) / memory as f32;
         self.ready = true;
