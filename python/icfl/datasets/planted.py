@@ -312,4 +312,4 @@ def unit_atoms(
     norms = np.linalg.norm(atoms, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         raise InputError("components must be finite and have no zero rows")
-    return np.asarray(atoms / norms, dtype=np.float32)
+    return np.ascontiguousarray(atoms / norms, dtype=np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from icfl import _core
 from icfl._streams import RowStream
-from icfl._validation import Floats, iter_chunks, native_floats
+from icfl._validation import CHUNK_ROWS, Floats, iter_chunks, native_floats
 from icfl.coding.coders import input_error
 from icfl.coding.model import prepare
 
@@ -111,11 +111,29 @@ class TrainingRows:
         """Width of a row."""
         return int(self.X.shape[1])
 
+    @property
+    def n_within_reach(self) -> int:
+        """Rows from which some are chosen to start with: all, but of a stream the first ones."""
+        return min(len(self), SURVEYED) if self.in_order else len(self)
+
     def take(self, indices: NDArray[Any]) -> NDArray[np.float32]:
         """Return the prepared rows at increasing `indices`: in that order a disk is read best."""
         if self.in_order:
-            return self._prepared(self.X[int(indices[0]) : int(indices[-1]) + 1])
+            return self._prepared(self._from_spans(indices), first_row=int(indices[0]))
         return self._prepared(native_floats(self.X[indices]))
+
+    def _from_spans(self, indices: NDArray[Any]) -> Floats:
+        """Return rows of a stream: a mini-batch is one span, first atoms lie in many."""
+        first, last = int(indices[0]), int(indices[-1]) + 1
+        if last - first == len(indices):
+            return self.X[first:last]  # type: ignore[no-any-return]
+        rows = np.empty((len(indices), self.n_features), dtype=np.float32)
+        for start in range(first, last, CHUNK_ROWS):
+            here = slice(*np.searchsorted(indices, (start, start + CHUNK_ROWS)))
+            if here.start < here.stop:
+                span = self.X[start : start + CHUNK_ROWS]
+                rows[here] = span[indices[here] - start]
+        return rows
 
     def batch(self, indices: NDArray[Any]) -> Any:
         """Return the prepared rows at increasing `indices` as a stepper takes them."""
@@ -123,15 +141,13 @@ class TrainingRows:
 
     def chunks(self, n_rows: int) -> Iterator[Any]:
         """Yield all rows prepared, in their order, `n_rows` at a time."""
-        for _, chunk in iter_chunks(self.X, n_rows):
-            yield self._prepared(chunk)
+        for place, chunk in iter_chunks(self.X, n_rows):
+            yield self._prepared(chunk, first_row=place.start)
 
     def sample(self, n_rows: int) -> NDArray[np.float32]:
-        """Return at most `n_rows` rows, evenly spaced; of a stream the first ones."""
-        count = min(n_rows, len(self))
-        if self.in_order:
-            return self.take(np.arange(count))
-        return self.take(np.arange(count) * len(self) // count)
+        """Return at most `n_rows` rows, evenly spaced over those within reach."""
+        count = min(n_rows, self.n_within_reach)
+        return self.take(np.arange(count) * self.n_within_reach // count)
 
     def survey(self) -> Survey:
         """Read all rows once, which finds any that is not finite before the work begins.
@@ -154,12 +170,12 @@ class TrainingRows:
         n = len(X)
         return Survey((total / n).astype(np.float32), norms / n, squares / n).scaled(self.scale)
 
-    def _prepared(self, rows: Floats) -> NDArray[np.float32]:
+    def _prepared(self, rows: Floats, first_row: int = 0) -> NDArray[np.float32]:
         """Return some of the rows prepared; those that are so already are not copied."""
         plain = not self.unit_norm and self.scale == 1.0
         if self._surveyed and plain and rows.dtype == np.float32:
             return np.ascontiguousarray(rows, dtype=np.float32)
-        return prepare(rows, self.unit_norm, self.n_jobs, scale=self.scale)[0]
+        return prepare(rows, self.unit_norm, self.n_jobs, first_row=first_row, scale=self.scale)[0]
 
 
 class Schedule:
