@@ -69,6 +69,13 @@ def test_children_that_stand_for_their_parents_absorb_them(planted):
     assert found.mean == 1.0
 
 
+def test_as_frame(planted):
+    pytest.importorskip("pandas")
+    frame = measure(planted, *absorbing(planted, [6])).to_frame()
+    assert frame["absorbed"].tolist() == [1.0] + [0.0] * 17
+    assert frame["child"].tolist() == list(range(6, 24))
+
+
 def test_only_those_children_that_absorb_count(planted):
     found = measure(planted, *absorbing(planted, [6, 9]))
     expected = np.zeros(18)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import icfl
+import icfl.learning.minibatches
 from icfl._streams import RowStream
 from icfl.datasets import Trees, make_planted, make_synthetic_benchmark
 from icfl.exceptions import InputError, InputTypeError
@@ -294,6 +295,16 @@ def test_fit_reads_a_stream_in_order_and_in_spans(model, learner):
     assert again.n_samples_seen_ == 2000
 
 
+def test_streams_are_learnt_from_on_pytorch_too(model):
+    pytest.importorskip("torch")
+    stream = model.stream(1000, chunk_size=300, random_state=5)
+    options = {"n_nonzero": 4, "batch_size": 128, "random_state": 0, "backend": "torch"}
+    whole = icfl.TopKSAE(24, max_iter=1, **options).fit(stream)
+    assert whole.n_samples_seen_ == 1000
+    first, second = (icfl.TopKSAE(24, **options).partial_fit(X) for X in (stream, stream[:]))
+    np.testing.assert_array_equal(first.components_, second.components_)
+
+
 def test_held_back_rows_of_a_stream_are_not_learnt_from(model):
     X = model.stream(1000, chunk_size=300, random_state=5)[:]
     recorded = Recorded(X)
@@ -321,6 +332,21 @@ def test_a_stream_is_resumed_to_the_same_bits(model, tmp_path):
         learner.fit(stream, callback=stop)
     again = LEARNERS[0](checkpoint=path, **options).fit(stream, resume=True)
     np.testing.assert_array_equal(again.components_, whole.components_)
+
+
+def test_first_atoms_come_from_the_first_rows(model, monkeypatch):
+    monkeypatch.setattr("icfl.learning.minibatches.SURVEYED", 700)
+    monkeypatch.setattr("icfl.learning.minibatches.CHUNK_ROWS", 50)
+    recorded = Recorded(model.stream(2000, chunk_size=300, random_state=5)[:])
+    options = {"random_state": 0, "max_steps": 1, "max_iter": None}
+    learner = LEARNERS[0](**options).fit(recorded)
+    assert max(stop for _, stop in recorded.spans) <= 750
+    # Rows within reach are drawn as from an array of that length.
+    rows = icfl.learning.minibatches.TrainingRows(recorded, False, 1)
+    chosen = np.array([3, 4, 60, 61, 333, 699])
+    np.testing.assert_array_equal(rows.take(chosen), recorded.X[chosen])
+    np.testing.assert_array_equal(rows.sample(7), recorded.X[np.arange(7) * 100])
+    assert len(learner.components_) == 24
 
 
 def test_a_value_that_is_not_finite_is_found_when_its_turn_comes(model, monkeypatch):

@@ -26,8 +26,11 @@ class PlantedStream(RowStream):
 
     ``fit`` and ``partial_fit`` of every learner take it in the place of an array and read it in
     order, which for independent samples is as good as a shuffle. What it needs of memory is a
-    chunk. Chunk i is a function of the seed, the chunk size and i alone: it has the same bits
-    whatever was drawn before it, for any number of threads, and in streams of any length.
+    chunk. What takes arrays alone, such as ``transform``, takes ``stream.chunk(i).X`` or a span
+    ``stream[0:100_000]``.
+
+    Chunk i is a function of the seed, the chunk size and i alone: it has the same bits whatever was
+    drawn before it, for any number of threads, and in streams of any length.
 
     Attributes
     ----------

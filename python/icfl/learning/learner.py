@@ -151,7 +151,8 @@ class Learner(DictionaryModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, taken as one or more mini-batches of `batch_size` rows, the last one shorter.
+            Rows, or a stream of them, taken as one or more mini-batches of `batch_size` rows, the
+            last one shorter.
         y : ignored
             Present for scikit-learn's interface.
 

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from icfl._validation import check_choice, check_number
 from icfl.exceptions import InputError
+from icfl.metrics._frames import frame_of
 from icfl.metrics._true_codes import Truth, check_truth, match_latents, pair_cosines
 from icfl.metrics.similarity import Sign
 
@@ -82,6 +83,18 @@ class Absorption:
         """Mean rate over parents; NaN if none could be judged."""
         known = self.rate[~np.isnan(self.rate)]
         return float(known.mean()) if len(known) else float("nan")
+
+    def to_frame(self) -> Any:
+        """Return the edges as a pandas DataFrame, one a row.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        columns = {"parent": self.parents, "child": self.children}
+        names = ("n_together", "absorbed", "silent", "silent_alone", "leaning")
+        return frame_of(columns | {name: getattr(self, name) for name in names})
 
     def __repr__(self) -> str:
         return (

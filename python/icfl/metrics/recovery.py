@@ -24,7 +24,8 @@ from scipy import sparse
 
 from icfl import _core
 from icfl._validation import check_choice, check_matrix, check_number
-from icfl.exceptions import InputError, MissingDependencyError
+from icfl.exceptions import InputError
+from icfl.metrics._frames import frame_of
 from icfl.metrics._inputs import row_blocks
 from icfl.metrics._true_codes import (
     Entries,
@@ -181,16 +182,11 @@ class Recovery:
         MissingDependencyError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            message = 'to_frame() needs pandas: pip install "icfl[tables]"'
-            raise MissingDependencyError(message) from error
-        columns = {name: getattr(self, name) for name in ("features", "latents", *_SCORES)}
-        columns["best_threshold"] = self.best_threshold
+        columns: dict[str, Any] = {"feature": self.features, "latent": self.latents}
+        columns |= {name: getattr(self, name) for name in (*_SCORES, "best_threshold")}
         columns["frequency"] = self.frequency[self.features]
         columns["density"] = self.density[self.latents]
-        return pd.DataFrame(columns).rename(columns={"features": "feature", "latents": "latent"})
+        return frame_of(columns)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.latents)} pairs of {len(self.density)} latents"
@@ -255,8 +251,8 @@ def recovery(
 
     Notes
     -----
-    Codes of rows that were scaled to unit norm are in units of those norms: multiply them back
-    before reading the shrinkage.
+    Codes are in units of the rows as the dictionary saw them. Where those were scaled, to unit norm
+    or by a learner's ``input_scale_``, multiply the codes back before reading the shrinkage.
 
     An assignment needs the (n_latents, n_true) matrix in float64, twice: 1.1 GB for 4,096 latents
     and 16,384 features. "nearest" takes it in blocks.
