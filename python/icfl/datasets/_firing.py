@@ -6,7 +6,8 @@ probability q_j (and its parent, if it has one, fires too):
     no parent    q_j = p_j
     child        q_j = p_j / p_parent, with g_j independent of everything else
 
-so that P(j fires) is p_j exactly, with or without correlation and hierarchy.
+so that P(j fires) is p_j exactly, with or without correlation and hierarchy. `Firing` draws all of
+these variables; `SparseFiring` has the same distribution at a cost of what fires.
 """
 
 from __future__ import annotations

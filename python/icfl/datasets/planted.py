@@ -238,8 +238,9 @@ def make_planted(
         the law says or as their parents allow, and `n_active` in all.
     sampler : {"dense", "sparse"}, default="dense"
         "dense" draws a latent variable for every sample and feature. "sparse" draws only what
-        fires, which is faster by n_components / n_active or so, and is needed for `Trees`. The
-        distribution is the same, but that the common factors take 256 values, drawn once.
+        fires, and is needed for `Trees`: 6 times as fast with 10 of 512 features active on a
+        sample, 44 times with 31 of 16,384. The distribution is the same, but that the common
+        factors take 256 values, drawn once.
     components : array-like of shape (n_components, n_features), optional
         True atoms, most frequent first; scaled to unit norm. By default uniform on the sphere.
     random_state : int, numpy.random.Generator, RandomState or None
