@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from icfl._streams import RowStream
 from icfl.exceptions import InputError, InputTypeError
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "is_native",
     "is_tensor",
     "iter_chunks",
+    "learner_rows",
     "native_floats",
 ]
 
@@ -176,6 +178,14 @@ def estimator_rows(estimator: object, X: ArrayLike, *, reset: bool) -> NDArray[A
     except (ValueError, TypeError) as error:
         raise _as_input_error(error) from error
     return checked
+
+
+def learner_rows(estimator: object, X: ArrayLike | RowStream, *, reset: bool) -> Any:
+    """Check `X` as `estimator_rows` does; a stream, which is read in order, stays one."""
+    if not isinstance(X, RowStream):
+        return estimator_rows(estimator, X, reset=reset)
+    estimator_rows(estimator, X[:1], reset=reset)
+    return X
 
 
 def is_tensor(X: object) -> bool:

@@ -134,7 +134,7 @@ class SparseAutoencoder(Learner):
             FIRST if isinstance(self.init, str) and self.init == "auto" else self.init,
             size(self, len(survey.mean)),
             survey.mean,
-            len(rows),
+            rows.n_within_reach,
             rows.take,
             unit_norm=True,
             rng=rng,

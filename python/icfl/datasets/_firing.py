@@ -6,7 +6,8 @@ probability q_j (and its parent, if it has one, fires too):
     no parent    q_j = p_j
     child        q_j = p_j / p_parent, with g_j independent of everything else
 
-so that P(j fires) is p_j exactly, with or without correlation and hierarchy.
+so that P(j fires) is p_j exactly, with or without correlation and hierarchy. `Firing` draws all of
+these variables; `SparseFiring` has the same distribution at a cost of what fires.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from icfl._validation import check_number
+from icfl._validation import check_count, check_number
+from icfl.datasets._sparse_firing import SparseFiring, draw_contexts
+from icfl.datasets._trees import Trees, scaled_to_sum
 from icfl.exceptions import InputError, InputTypeError
 
 RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 
 N_FACTORS = 8
+N_CONTEXTS = 256
+"""Values that the common factors take where features are drawn sparsely."""
+
 _PARENT_RATIO = 2.0  # a child with the frequency of its parent could not be told from it
 
 # 2**22 float32 latent values, 16 MiB: what sampling needs beside its result.
@@ -99,22 +105,91 @@ def plant_firing(
     zipf_exponent: float,
     max_frequency: float,
     correlation: float,
-    hierarchy: float,
+    n_factors: int,
+    hierarchy: float | Trees,
     rng: np.random.Generator,
 ) -> Firing:
     """Return a joint distribution with the properties that `make_planted` documents."""
-    for name, share in (("correlation", correlation), ("hierarchy", hierarchy)):
-        check_number(share, name, low=0.0, high=1.0)
-        if share == 1.0:
-            raise InputError(f"{name} must be below 1, got {share!r}")
+    if isinstance(hierarchy, Trees):
+        raise InputError("hierarchy=Trees(...) needs sampler='sparse', got sampler='dense'")
+    _check_share(correlation, "correlation")
+    _check_share(hierarchy, "hierarchy")
     frequency = _capped_zipf(n_components, n_active, zipf_exponent, max_frequency)
     parents = _draw_parents(frequency, round(hierarchy * n_components), rng)
-    loadings = np.zeros((n_components, 0))
-    if correlation > 0:
-        loadings = rng.standard_normal((n_components, N_FACTORS))
-        loadings *= np.sqrt(correlation) / np.linalg.norm(loadings, axis=1, keepdims=True)
-        loadings[parents >= 0] = 0.0
-    return Firing(frequency, parents, loadings)
+    return Firing(frequency, parents, draw_loadings(parents, correlation, n_factors, rng))
+
+
+def plant_sparse_firing(
+    n_components: int,
+    *,
+    n_active: float,
+    zipf_exponent: float,
+    max_frequency: float,
+    correlation: float,
+    n_factors: int,
+    hierarchy: float | Trees,
+    rng: np.random.Generator,
+) -> SparseFiring:
+    """Return the same as `plant_firing`, or with trees, in a form that is drawn sparsely."""
+    _check_share(correlation, "correlation")
+    if isinstance(hierarchy, Trees):
+        hierarchy.check(n_components)
+        weights = _zipf(n_components, zipf_exponent)
+        check_number(n_active, "n_active", low=0.0, closed=False)
+        check_number(max_frequency, "max_frequency", low=0.0, high=1.0)
+        frequency = scaled_to_sum(
+            lambda s: hierarchy.frequencies(np.minimum(max_frequency, s * weights)), n_active
+        )
+        return sparse_firing(
+            frequency, hierarchy.parents(n_components), hierarchy.exclusive,
+            correlation=correlation, n_factors=n_factors, rng=rng,
+        )  # fmt: skip
+    _check_share(hierarchy, "hierarchy")
+    frequency = _capped_zipf(n_components, n_active, zipf_exponent, max_frequency)
+    parents = _draw_parents(frequency, round(hierarchy * n_components), rng)
+    return sparse_firing(
+        frequency, parents, False, correlation=correlation, n_factors=n_factors, rng=rng
+    )
+
+
+def sparse_firing(
+    frequency: npt.NDArray[np.float64],
+    parents: npt.NDArray[np.intp],
+    exclusive: bool,
+    *,
+    correlation: float,
+    n_factors: int,
+    rng: np.random.Generator,
+) -> SparseFiring:
+    """Return the joint distribution of features that fire so often and have these parents."""
+    loadings = draw_loadings(parents, correlation, n_factors, rng)
+    n_contexts = N_CONTEXTS if correlation > 0 else 1
+    contexts = draw_contexts(n_contexts, loadings.shape[1], rng)
+    return SparseFiring(frequency, parents, exclusive, loadings, contexts)
+
+
+def draw_loadings(
+    parents: npt.NDArray[np.intp], correlation: float, n_factors: int, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Return loadings of norm sqrt(correlation) in random directions, zero for children."""
+    check_count(n_factors, "n_factors")
+    if correlation == 0:
+        return np.zeros((len(parents), 0))
+    loadings = rng.standard_normal((len(parents), n_factors))
+    loadings *= np.sqrt(correlation) / np.linalg.norm(loadings, axis=1, keepdims=True)
+    loadings[parents >= 0] = 0.0
+    return loadings
+
+
+def _check_share(value: object, name: str) -> None:
+    if check_number(value, name, low=0.0, high=1.0) == 1.0:
+        raise InputError(f"{name} must be below 1, got {value!r}")
+
+
+def _zipf(n_components: int, exponent: float) -> npt.NDArray[np.float64]:
+    check_number(exponent, "zipf_exponent", low=0.0)
+    weights: npt.NDArray[np.float64] = np.arange(1, n_components + 1, dtype=np.float64)
+    return weights ** -float(exponent)
 
 
 def _capped_zipf(
@@ -122,13 +197,12 @@ def _capped_zipf(
 ) -> npt.NDArray[np.float64]:
     """Return min(cap, s (j + 1)^-exponent), with s such that the sum is `n_active`."""
     check_number(n_active, "n_active", low=0.0, closed=False)
-    check_number(exponent, "zipf_exponent", low=0.0)
+    weight = _zipf(n_components, exponent)
     if check_number(cap, "max_frequency", low=0.0, high=1.0) * n_components < n_active:
         limit = cap * n_components
         raise InputError(
             f"n_active must be at most n_components * max_frequency = {limit:g}, got {n_active!r}"
         )
-    weight = np.arange(1, n_components + 1, dtype=np.float64) ** -float(exponent)
     # Weights fall, so the capped features are the first ones; find how many, from none upwards.
     tail = np.cumsum(weight[::-1])[::-1]
     n_capped = np.arange(n_components)

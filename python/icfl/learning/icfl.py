@@ -263,7 +263,7 @@ class ICFL(Learner):
             self.init,
             size(self, len(survey.mean)),
             survey.mean,
-            len(rows),
+            rows.n_within_reach,
             rows.take,
             unit_norm=self.atom_norm == "unit",
             rng=rng,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from icfl._validation import check_flag, check_n_jobs, estimator_rows, is_tensor
+from icfl._validation import check_flag, check_n_jobs, is_tensor, learner_rows
 from icfl.coding.model import DictionaryModel
 from icfl.learning import runs, state
 from icfl.learning.backends import Backend, backend_of, on_accelerator
@@ -88,7 +88,8 @@ class Learner(DictionaryModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows. A memory map is read mini-batch by mini-batch.
+            Rows. A memory map is read mini-batch by mini-batch. A stream, such as
+            `icfl.datasets.PlantedStream`, is read in its order.
         y : ignored
             Present for scikit-learn's interface.
         resume : bool, default=False
@@ -150,7 +151,8 @@ class Learner(DictionaryModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, taken as one or more mini-batches of `batch_size` rows, the last one shorter.
+            Rows, or a stream of them, taken as one or more mini-batches of `batch_size` rows, the
+            last one shorter.
         y : ignored
             Present for scikit-learn's interface.
 
@@ -206,7 +208,7 @@ class Learner(DictionaryModel):
         backend = backend_of(self)
         if backend is not None:
             return backend.training_rows(self, X, reset=reset)
-        checked = estimator_rows(self, X, reset=reset)
+        checked = learner_rows(self, X, reset=reset)
         return TrainingRows(checked, self._unit_norm(), check_n_jobs(self.n_jobs))
 
     def _elsewhere(self, X: object) -> Any:

@@ -75,6 +75,7 @@ def schedule_of(model: Learner, trainer: Trainer, rows: TrainingRows) -> Schedul
         max_steps=model.max_steps,
         held_back=_held_back(model),
         seed=trainer.run.seed,
+        in_order=rows.in_order,
     )
     trainer.dead_window = schedule.n_rows * rows.n_processes
     return schedule

@@ -62,9 +62,10 @@ def match_atoms(
     if first.shape[1] != second.shape[1]:
         widths = f"{first.shape[1]} and {second.shape[1]}"
         raise InputError(f"A and B must have the same n_features, got {widths}")
-    all_cosines = np.clip(_unit_rows(second, "B") @ _unit_rows(first, "A").T, -1.0, 1.0)
+    all_cosines = unit_rows(second, "B") @ unit_rows(first, "A").T
+    np.clip(all_cosines, -1.0, 1.0, out=all_cosines)
     if sign == "absolute":
-        all_cosines = np.abs(all_cosines)
+        np.abs(all_cosines, out=all_cosines)
     rows, columns = linear_sum_assignment(all_cosines, maximize=True)
     indices = np.full(len(second), -1, dtype=np.intp)
     cosines = np.zeros(len(second))
@@ -117,7 +118,8 @@ def dictionary_similarity(A: npt.ArrayLike, B: npt.ArrayLike, *, sign: Sign = "s
     return float(cosines.mean())
 
 
-def _unit_rows(atoms: npt.NDArray[Any], name: str) -> npt.NDArray[np.float64]:
+def unit_rows(atoms: npt.NDArray[Any], name: str) -> npt.NDArray[np.float64]:
+    """Return the atoms at unit norm in float64; zero rows stay zero."""
     rows = np.asarray(atoms, dtype=np.float64)
     require_finite(rows, name)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)

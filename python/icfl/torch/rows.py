@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from icfl._validation import CHUNK_ROWS, check_n_jobs, estimator_rows, native_floats
+from icfl._validation import CHUNK_ROWS, check_n_jobs, learner_rows, native_floats
 from icfl.exceptions import InputError, InputTypeError
 from icfl.learning.minibatches import Survey, TrainingRows
 from icfl.torch.distributed import Group
@@ -60,7 +60,7 @@ def training_rows(model: Learner, X: Any, group: Group, *, reset: bool) -> Train
     options = model._unit_norm(), check_n_jobs(model.n_jobs), group
     if isinstance(X, Tensor):
         return TensorRows(check_tensor(model, X, reset=reset), *options)
-    return SharedRows(estimator_rows(model, X, reset=reset), *options)
+    return SharedRows(learner_rows(model, X, reset=reset), *options)
 
 
 class SharedRows(TrainingRows):
