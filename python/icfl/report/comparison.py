@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl.report.applying import seen_by
+from icfl.coding.model import seen_by
 from icfl.report.baselines import (
     AUTOENCODERS,
     PrincipalAxes,
