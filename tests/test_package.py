@@ -265,7 +265,7 @@ OUTERMOST = ("cli", "report")
 HOMES = {
     "torch": ("torch", "exchange"),
     "huggingface_hub": ("hub",),
-    "pandas": ("datasets", "io", "metrics"),
+    "pandas": ("_frames", "datasets", "io"),
     "pyarrow": ("io",),
     "zarr": ("io",),
     "anndata": ("io",),

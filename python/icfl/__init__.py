@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TopKSAE,
     )
     from icfl.coding import SparseCoder, encode_icfl, encode_mp, encode_omp, encode_topk
+    from icfl.evaluation import Comparison, compare
     from icfl.exchange import load_external, save_external
     from icfl.io import open_activations
     from icfl.learning import ICFL
@@ -31,6 +32,7 @@ __all__ = [
     "ICFL",
     "AbsTopKSAE",
     "BatchTopKSAE",
+    "Comparison",
     "ControlWhitener",
     "JumpReLUSAE",
     "MatchingPursuitSAE",
@@ -39,6 +41,7 @@ __all__ = [
     "TopKSAE",
     "__version__",
     "baselines",
+    "compare",
     "datasets",
     "encode_icfl",
     "encode_mp",
@@ -61,12 +64,14 @@ _HOME = {
     "ICFL": "learning",
     "AbsTopKSAE": "autoencoders",
     "BatchTopKSAE": "autoencoders",
+    "Comparison": "evaluation",
     "ControlWhitener": "whitening",
     "JumpReLUSAE": "autoencoders",
     "MatchingPursuitSAE": "autoencoders",
     "MatryoshkaSAE": "autoencoders",
     "SparseCoder": "coding",
     "TopKSAE": "autoencoders",
+    "compare": "evaluation",
     "encode_icfl": "coding",
     "encode_mp": "coding",
     "encode_omp": "coding",

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 from scipy.sparse import csr_array, load_npz
 
+from icfl.cli.comparing import add_comparison_options, check_options, run_comparison
 from icfl.cli.console import Console
 from icfl.cli.options import add_data_options, load_data, names
 from icfl.exceptions import InputError
@@ -17,29 +18,39 @@ SUMMARY = "measure reconstruction, selectivity and what linear probes read"
 DESCRIPTION = """\
 Measure a model on activations with labels: cosine similarity, explained variance, non-zeros, dead
 features, features selective for each label, and linear probes on inputs, codes and reconstructions.
-Probes are tested on groups (plates, donors) they were not fitted on; name them with --groups."""
+Probes are tested on groups (plates, donors) they were not fitted on; name them with --groups.
+
+Without a model, --learners fits several on all groups but one at a time, at equal width and
+sparsity, and compares them on the group held out."""
 EXAMPLES = """\
 examples:
   icfl evaluate X.npy --model model.safetensors
   icfl evaluate X.npy --model model.safetensors --metadata wells.csv \\
       --labels cell_type,treatment --groups plate
-  icfl evaluate X.npy --model model.safetensors --codes codes.npz --json > results.json"""
+  icfl evaluate X.npy --model model.safetensors --codes codes.npz --json > results.json
+  icfl evaluate X.npy --metadata wells.csv --learners icfl,topk,pca --n-components 512 \\
+      --n-nonzero 16 --labels cell_type --groups plate --control treatment=DMSO --cache kept"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `icfl evaluate`."""
     add_data_options(parser)
-    parser.add_argument("--model", required=True, metavar="FILE", help="model to evaluate")
+    parser.add_argument("--model", metavar="FILE", help="model to evaluate")
     parser.add_argument("--codes", metavar="FILE", help="codes of X, instead of encoding again")
     parser.add_argument(
         "--labels", type=names, default=[], metavar="A,B", help="columns to ask features about"
     )
     parser.add_argument("--groups", metavar="COLUMN", help="hold out by this column in the probes")
     parser.add_argument("--no-probes", action="store_true", help="skip the linear probes")
+    add_comparison_options(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Evaluate and print the results."""
+    check_options(options)
+    if options.learners is not None:
+        run_comparison(options, console)
+        return
     from icfl.persistence import load
     from icfl.report.evaluation import evaluate
     from icfl.report.tables import evaluation_table

@@ -44,7 +44,7 @@ from icfl.exceptions import InputError, InputScaleWarning
 from icfl.hub.pretrained import Pretrained
 from icfl.metrics.reconstruction import ReconstructionStats
 
-__all__ = ["DictionaryModel", "Prepared", "prepare", "prepared_blocks"]
+__all__ = ["DictionaryModel", "Prepared", "prepare", "prepared_blocks", "seen_by"]
 
 SCALE_TOLERANCE = 4.0
 """Mean row norms that differ by more than this factor from those of the fit raise a warning."""
@@ -315,6 +315,13 @@ def prepare(
     if scale != 1.0:
         rows *= np.float32(scale)
     return rows, norms
+
+
+def seen_by(dictionary: Any, X: Floats) -> NDArray[np.float32]:
+    """Return preprocessed rows as the dictionary sees them: float32, scaled as it says."""
+    unit_norm = bool(getattr(dictionary, "unit_norm_inputs", False))
+    scale = float(getattr(dictionary, "input_scale_", 1.0))
+    return prepare(X, unit_norm, dictionary.n_jobs, scale=scale)[0]
 
 
 def prepared_blocks(

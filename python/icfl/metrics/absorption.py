@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icfl._frames import data_frame
 from icfl._validation import check_choice, check_number
 from icfl.exceptions import InputError
-from icfl.metrics._frames import frame_of
 from icfl.metrics._true_codes import Truth, check_truth, match_latents, pair_cosines
 from icfl.metrics.similarity import Sign
 
@@ -94,7 +94,7 @@ class Absorption:
         """
         columns = {"parent": self.parents, "child": self.children}
         names = ("n_together", "absorbed", "silent", "silent_alone", "leaning")
-        return frame_of(columns | {name: getattr(self, name) for name in names})
+        return data_frame(columns | {name: getattr(self, name) for name in names})
 
     def __repr__(self) -> str:
         return (

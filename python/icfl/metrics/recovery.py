@@ -23,9 +23,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from icfl import _core
+from icfl._frames import data_frame
 from icfl._validation import check_choice, check_matrix, check_number
 from icfl.exceptions import InputError
-from icfl.metrics._frames import frame_of
 from icfl.metrics._inputs import row_blocks
 from icfl.metrics._true_codes import (
     Entries,
@@ -186,7 +186,7 @@ class Recovery:
         columns |= {name: getattr(self, name) for name in (*_SCORES, "best_threshold")}
         columns["frequency"] = self.frequency[self.features]
         columns["density"] = self.density[self.latents]
-        return frame_of(columns)
+        return data_frame(columns)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.latents)} pairs of {len(self.density)} latents"

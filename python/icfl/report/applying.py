@@ -18,7 +18,7 @@ from scipy.sparse import csr_array, vstack
 from sklearn.pipeline import Pipeline
 
 from icfl._validation import Floats
-from icfl.coding.model import prepare
+from icfl.coding.model import seen_by
 from icfl.exceptions import InputError
 from icfl.io import Activations
 from icfl.whitening import ControlWhitener
@@ -30,7 +30,6 @@ __all__ = [
     "feature_names",
     "join_codes",
     "n_inputs",
-    "seen_by",
 ]
 
 
@@ -87,13 +86,6 @@ def whitened(model: Any, X: Floats, batch: NDArray[Any] | None) -> Floats:
         else:
             X = step.transform(X)
     return X
-
-
-def seen_by(dictionary: Any, X: Floats) -> NDArray[np.float32]:
-    """Return preprocessed rows as the dictionary sees them: float32, scaled as it says."""
-    unit_norm = bool(getattr(dictionary, "unit_norm_inputs", False))
-    scale = float(getattr(dictionary, "input_scale_", 1.0))
-    return prepare(X, unit_norm, dictionary.n_jobs, scale=scale)[0]
 
 
 def apply_chunks(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from icfl.report.applying import seen_by
+from icfl.coding.model import seen_by
 from icfl.report.evaluation import code_numbers, probe_on, reconstruction_numbers
 from icfl.report.names import METHODS
 from icfl.report.rivals import (

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, save_npz
 from sklearn.pipeline import Pipeline
 
+from icfl.coding.model import seen_by
 from icfl.datasets import load_cell_lines
 from icfl.io.files import check_free, new_folder
 from icfl.learning.icfl import ICFL
 from icfl.persistence import save
-from icfl.report.applying import seen_by
 from icfl.report.comparison import Recipe, compare, folds, summary
 from icfl.report.evaluation import code_numbers, reconstruction_numbers, selectivity_counts
 from icfl.report.names import METHODS

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from icfl.evaluation import Comparison
+from icfl.exceptions import InputError
 from icfl.report.names import METHODS
 
-__all__ = ["demo_rows", "demo_table", "evaluation_table", "mean_and_sd", "text_table"]
+__all__ = [
+    "comparison_table",
+    "csv_text",
+    "demo_rows",
+    "demo_table",
+    "evaluation_table",
+    "mean_and_sd",
+    "text_table",
+]
 
 
 KINDS = [(kind, limit) for kind in ("average", "maximum") for limit in ("0.5", "0.2")]
+
+FIT_METRICS = {
+    "cosine_similarity": "cosine",
+    "explained_variance": "explained variance",
+    "l0": "l0",
+    "dead_fraction": "dead",
+    "stability": "stability",
+    "fit_seconds": "fit, s",
+    "fit_mebibytes": "fit, MiB",
+}
+LABEL_METRICS = {
+    "selectivity_average_corrected": "selectivity, average",
+    "selectivity_maximum_corrected": "maximum",
+    "probe_codes": "probe of codes",
+    "probe_reconstructions": "of reconstructions",
+}
+"""What a comparison shows, and under which titles."""
 
 LABEL_TITLES = {
     "cell_type": "cell type",
@@ -72,6 +101,52 @@ def evaluation_table(results: Mapping[str, Any]) -> str:
         if nested:
             parts.append(f"Not probed, each value lies within one group: {', '.join(nested)}")
     return "\n\n".join(parts)
+
+
+def comparison_table(found: Comparison) -> str:
+    """Return what `icfl evaluate --learners` prints: means over held-out groups with intervals."""
+    present = {(record.whitening, record.label, record.metric) for record in found.records}
+    parts = []
+    for whitening in dict.fromkeys(record.whitening for record in found.records):
+        for label in dict.fromkeys(record.label for record in found.records):
+            titles = LABEL_METRICS if label else FIT_METRICS
+            shown = {
+                name: title for name, title in titles.items() if (whitening, label, name) in present
+            }
+            if shown:
+                rows = [
+                    [
+                        learner,
+                        *(_interval(found, learner, name, whitening, label) for name in shown),
+                    ]
+                    for learner in found.learners
+                ]
+                what = f"{label}, " if label else ""
+                table = text_table(["learner", *shown.values()], rows)
+                parts.append(f"{what}whitening: {whitening}\n{table}")
+    n_groups = max((row["n_groups"] for row in found.rows()), default=0)
+    parts.append(
+        f"Means over {n_groups} held-out folds, with {found.confidence:.0%} intervals (Student); "
+        "selectivity: mean over labels of the best feature, chosen on the other groups."
+    )
+    return "\n\n".join(parts)
+
+
+def _interval(found: Comparison, learner: str, metric: str, whitening: str, label: str) -> str:
+    try:
+        value = found.interval(learner, metric, whitening=whitening, label=label)
+    except InputError:  # nothing of that kind was measured of this learner
+        return "-"
+    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as comma-separated values, quoted where they have to be."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def demo_table(results: Mapping[str, Any]) -> str:

@@ -1,0 +1,122 @@
+"""One fit of a comparison, and what is measured on the groups that it has not seen.
+
+Whitener and learner are fitted on the other groups. Reconstruction is measured where the dictionary
+sees rows (whitened, of unit norm), so cosines compare learners under one whitening, not two
+whitenings. Selectivity comes twice: "naive", of the feature that is best on the very rows it is
+scored on, and "corrected", of the feature that is best on the other groups, which is what a user
+gets who picks a feature and then looks at a new plate. Probes learn on the other groups too.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from icfl.coding.model import seen_by
+from icfl.evaluation.learners import seeded
+from icfl.evaluation.memory import PeakMemory
+from icfl.evaluation.plan import Cell, Data
+from icfl.metrics import ReconstructionStats, dead_fraction, l0, linear_probe
+from icfl.metrics.selectivity import Kind, selectivity
+
+__all__ = ["KINDS", "measure"]
+
+KINDS: tuple[Kind, ...] = ("average", "maximum")
+
+Numbers = dict[str, float | None]
+
+
+def measure(cell: Cell, data: Data, learner: Any, whitener: Any) -> tuple[dict[str, Any], Any]:
+    """Fit one learner and measure it.
+
+    Parameters
+    ----------
+    cell : Cell
+        Which fit.
+    data : Data
+        Rows and labels.
+    learner : estimator
+        Unfitted.
+    whitener : ControlWhitener
+        Unfitted; used where the cell says so.
+
+    Returns
+    -------
+    results : dict
+        "numbers", and "labels": for each label its numbers; None where something does not apply.
+    dictionary : ndarray of shape (n_components, n_features), float32, or None
+        The atoms, for comparing seeds.
+    """
+    train, test = ~cell.fold.test, cell.fold.test
+    rows = data.X
+    if cell.whitening == "control":
+        assert data.control is not None, "the plan has seen to it"
+        rows = clone(whitener).fit(rows[train], control=data.control[train]).transform(rows)
+    model = seeded(learner, cell.seed)
+    with PeakMemory() as memory:
+        started = time.perf_counter()
+        model.fit(rows[train])
+        fitted = time.perf_counter()
+    Z = model.transform(rows)
+    encoded = time.perf_counter()
+    inputs = seen_by(model, rows)
+    Xhat = model.inverse_transform(Z)
+    stats = ReconstructionStats().update(inputs[test], Xhat[test])
+    numbers: Numbers = {
+        "cosine_similarity": float(stats.cosine_similarity),
+        "explained_variance": float(stats.explained_variance),
+        "l0": float(l0(Z[test])),
+        "dead_fraction": float(dead_fraction(Z[train])),
+        "n_components": float(Z.shape[1]),
+        "fit_seconds": fitted - started,
+        "encode_seconds": encoded - fitted,
+        "fit_mebibytes": memory.mebibytes,
+    }
+    labels = {
+        name: _selective(Z, y, test) | _probes({"codes": Z, "reconstructions": Xhat}, y, test)
+        for name, y in data.labels.items()
+    }
+    return {"numbers": numbers, "labels": labels}, getattr(model, "components_", None)
+
+
+def _selective(Z: Any, y: NDArray[np.intp], test: NDArray[np.bool_]) -> Numbers:
+    """Return mean best selectivity over the labels, naive and corrected, of both kinds."""
+    numbers: Numbers = {}
+    known = y >= 0
+    for kind in KINDS:
+        naive = corrected = None
+        shared = np.intersect1d(y[known & test], y[known & ~test])
+        if len(shared) >= 2:
+            # Rows of labels that are missing from either side say nothing about the others.
+            use = np.isin(y, shared)
+            there = selectivity(Z[use & ~test], y[use & ~test], kind).values
+            here = selectivity(Z[use & test], y[use & test], kind).values
+            chosen = there.argmax(axis=0)
+            naive = float(here.max(axis=0).mean())
+            corrected = float(here[chosen, np.arange(here.shape[1])].mean())
+        numbers[f"selectivity_{kind}_naive"] = naive
+        numbers[f"selectivity_{kind}_corrected"] = corrected
+    return numbers
+
+
+def _probes(spaces: dict[str, Any], y: NDArray[np.intp], test: NDArray[np.bool_]) -> Numbers:
+    """Return balanced accuracies on the held-out rows; None where a label cannot be held out."""
+    known = y >= 0
+    seen, asked = np.unique(y[known & ~test]), np.unique(y[known & test])
+    if len(seen) < 2 or len(asked) < 2 or not np.isin(asked, seen).all():
+        return {f"probe_{name}": None for name in spaces}
+    return {f"probe_{name}": _probe(X, y, test) for name, X in spaces.items()}
+
+
+def _probe(X: Any, y: NDArray[np.intp], test: NDArray[np.bool_]) -> float:
+    known = y >= 0
+    # Two groups make two folds, of which the one that learns from the held-out rows is not used.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        result = linear_probe(X[known], y[known], groups=test[known])
+    return float(result.scores[(result.groups or ()).index((True,))])

@@ -1,0 +1,177 @@
+"""`icfl.compare`: one call that fits learners side by side and gives one table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from icfl._validation import check_count, check_n_jobs
+from icfl.evaluation.cache import Cache, digest_of_data
+from icfl.evaluation.cells import measure
+from icfl.evaluation.comparison import Comparison, Record
+from icfl.evaluation.learners import resolve
+from icfl.evaluation.plan import Cell, folds, plan, prepare
+from icfl.metrics import dictionary_similarity
+from icfl.whitening import ControlWhitener
+
+__all__ = ["compare"]
+
+ALL_SEEDS = -1
+"""Seed of a number that is of all of them together."""
+
+
+def compare(
+    learners: Sequence[str] | Mapping[str, Any],
+    X: ArrayLike,
+    labels: ArrayLike | Mapping[str, ArrayLike],
+    groups: ArrayLike,
+    *,
+    control: ArrayLike | None = None,
+    n_components: int | None = None,
+    n_nonzero: int | None = None,
+    whitening: Sequence[str] | None = None,
+    whitener: ControlWhitener | None = None,
+    n_seeds: int = 3,
+    n_splits: int | None = None,
+    n_jobs: int | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[..., Any] | None = None,
+) -> Comparison:
+    """Fit learners on the same held-out groups and seeds and measure what they are worth.
+
+    Every group (plate, batch, donor) is held out in turn; whitener, learner and probes see the
+    others only, and everything is measured on the group held out.
+
+    Parameters
+    ----------
+    learners : sequence of str, or mapping of str to estimator
+        "icfl", "topk", "batch_topk", "matryoshka", "abs_topk", "jump_relu", "matching_pursuit",
+        "pca", "ica", "nmf", "kmeans", "random", "raw"; or unfitted estimators by name.
+    X : array-like of shape (n_samples, n_features)
+        Activations.
+    labels : array-like of shape (n_samples,), or mapping of str to such
+        What features may be selective for and probes read; None, NaN and "" mean: no label.
+    groups : array-like of shape (n_samples,)
+        What is held out: up to ten groups one by one, more in ten folds.
+    control : array-like of shape (n_samples,), bool, optional
+        Unperturbed samples, for whitening.
+    n_components : int, optional
+        Atoms of every learner that has a choice; without, each has its own.
+    n_nonzero : int, optional
+        Non-zeros a row of every learner. `ICFL` gets rounds and atoms a round that make as many.
+    whitening : sequence of {"none", "control"}, optional
+        Without and with whitening by the controls; by default both if there are controls.
+    whitener : ControlWhitener, optional
+        Unfitted; ``ControlWhitener(shrinkage="ledoit-wolf")`` by default.
+    n_seeds : int, default=3
+        Fits of each learner on each fold, with random states 0, 1, ...
+    n_splits : int, optional
+        Folds, instead of the rule above.
+    n_jobs : int, optional
+        Threads of a fit; fits run one after the other, so that their times mean something.
+    cache : str or os.PathLike, optional
+        Folder that keeps every fit's numbers as soon as they are there. Another call on the same
+        data goes on from it.
+    progress : callable, optional
+        ``progress(title, total, unit=...)`` gives a context with ``advance()``.
+
+    Returns
+    -------
+    Comparison
+        Per fit "cosine_similarity", "explained_variance", "l0", "dead_fraction" (on the rows of the
+        fit), "n_components", "fit_seconds", "encode_seconds", "fit_mebibytes", and "stability":
+        matched cosine of the dictionaries of two seeds, mean over pairs. Per label
+        "selectivity_average_naive", "selectivity_average_corrected" (the feature is chosen on the
+        groups of the fit), both also as "maximum", "probe_codes" and "probe_reconstructions"
+        (balanced accuracy).
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If arrays do not fit each other, a learner is unknown, or there are fewer than two groups.
+
+    See Also
+    --------
+    icfl.metrics.linear_probe : The probes.
+    icfl.metrics.selectivity : Both kinds.
+
+    Notes
+    -----
+    Intervals are over held-out groups, of which a screen has few: read differences
+    (`Comparison.difference`), which are paired, rather than overlapping intervals.
+
+    References
+    ----------
+    Donhauser et al. (2025), "Towards scientific discovery with dictionary learning", PMLR 267.
+
+    Examples
+    --------
+    >>> import icfl
+    >>> screen = icfl.datasets.load_cell_lines()
+    >>> found = icfl.compare(
+    ...     ["pca", "random"], screen.data, screen.labels.cell_type, screen.labels.plate,
+    ...     n_components=64, n_nonzero=8, n_seeds=1,
+    ... )
+    >>> found.learners
+    ['pca', 'random']
+    >>> found.difference("pca", "random", "cosine_similarity").mean > 0
+    True
+    """
+    data = prepare(X, labels, groups, control)
+    n_jobs = check_n_jobs(n_jobs)
+    estimators = resolve(
+        learners,
+        None if n_components is None else check_count(n_components, "n_components"),
+        None if n_nonzero is None else check_count(n_nonzero, "n_nonzero"),
+        n_jobs,
+    )
+    if whitening is None:
+        whitening = ("none",) if data.control is None else ("none", "control")
+    whitener = ControlWhitener(shrinkage="ledoit-wolf") if whitener is None else whitener
+    held_out = folds(data.groups, n_splits)
+    n_seeds = check_count(n_seeds, "n_seeds")
+    cells = plan(list(estimators), whitening, held_out, n_seeds, data.control)
+    kept = Cache(cache, "" if cache is None else digest_of_data(data))
+    records: list[Record] = []
+    dictionaries: list[NDArray[np.float32]] = []
+    bar = nullcontext() if progress is None else progress("compare", len(cells), unit="fits")
+    with bar as shown:
+        for cell in cells:
+            learner = estimators[cell.learner]
+            name = kept.name(cell, learner, whitener) if cache is not None else ""
+            found = kept.read(name)
+            if found is None:
+                found = measure(cell, data, learner, whitener)
+                kept.write(name, *found)
+            records += _records(cell, found[0])
+            if found[1] is not None:
+                dictionaries.append(found[1])
+            if cell.seed == n_seeds - 1:
+                records += _stability(cell, dictionaries)
+                dictionaries = []
+            if shown is not None:
+                shown.advance()
+    return Comparison(tuple(records))
+
+
+def _records(cell: Cell, results: dict[str, Any]) -> Iterator[Record]:
+    learner, whitening, fold, seed = cell
+    for label, numbers in {"": results["numbers"], **results["labels"]}.items():
+        for metric, value in numbers.items():
+            if value is not None:
+                yield Record(learner, whitening, fold.name, seed, label, metric, value)
+
+
+def _stability(cell: Cell, dictionaries: Sequence[NDArray[np.float32]]) -> Iterator[Record]:
+    """Return the mean matched cosine of the dictionaries of all seeds, if there are two or more."""
+    pairs = list(combinations(dictionaries, 2))
+    if pairs:
+        cosine = float(np.mean([dictionary_similarity(a, b) for a, b in pairs]))
+        where = (cell.learner, cell.whitening, cell.fold.name, ALL_SEEDS)
+        yield Record(*where, "", "stability", cosine)
