@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from icfl.metrics.geometry import anisotropy
 from icfl.metrics.probe import ProbeResult, linear_probe
+from icfl.metrics.probe_comparison import ProbeComparison, compare_probes
 from icfl.metrics.reconstruction import (
     ReconstructionStats,
     cosine_similarity,
@@ -16,15 +17,22 @@ from icfl.metrics.reconstruction import (
 )
 from icfl.metrics.selectivity import Selectivity, SelectivityCounts, selectivity
 from icfl.metrics.similarity import dictionary_similarity, match_atoms
+from icfl.metrics.sparse_probe import SparseProbeResult, sparse_probe
 from icfl.metrics.sparsity import ActivityStats, dead_fraction, density, l0
+from icfl.metrics.stability import Agreement, Stability, stability
 
 __all__ = [
     "ActivityStats",
+    "Agreement",
+    "ProbeComparison",
     "ProbeResult",
     "ReconstructionStats",
     "Selectivity",
     "SelectivityCounts",
+    "SparseProbeResult",
+    "Stability",
     "anisotropy",
+    "compare_probes",
     "cosine_similarity",
     "dead_fraction",
     "density",
@@ -34,4 +42,6 @@ __all__ = [
     "linear_probe",
     "match_atoms",
     "selectivity",
+    "sparse_probe",
+    "stability",
 ]
