@@ -208,7 +208,7 @@ def stability(
     >>> second[:100] = rng.normal(size=(100, 32))  # half of them anew
     >>> result = stability([first, second], random_state=0)
     >>> result
-    Stability(0.728 over 1 pairs, 0.408 by chance)
+    Stability(0.700 over 1 pairs, 0.454 by chance)
     >>> result.observed.shares.tolist()
     [[0.5, 0.5]]
     """
