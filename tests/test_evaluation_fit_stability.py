@@ -96,9 +96,13 @@ def test_what_is_planted_is_found_again_and_noise_is_not():
     )
     for name in ("seeds", "halves"):
         good, bad = getattr(found, name), getattr(lost, name)
+        # 0.85 to 0.91 and 0.45 to 0.57 over three seeds, chance at 0.5 and 0.43.
         assert good.mean > 0.8 > bad.mean
-        assert good.mean - good.mean_by_chance > 0.2
-        assert abs(bad.mean - bad.mean_by_chance) < 0.1
+        assert good.mean - good.mean_by_chance > 0.3
+        assert bad.mean - bad.mean_by_chance < 0.2
+    # Fits to the same rows find the same accidents in them; fits to others do not.
+    excess = [part.mean - part.mean_by_chance for part in (lost.seeds, lost.halves)]
+    assert excess[1] < excess[0]
 
 
 def test_options_reach_the_comparison_and_tables_are_one():
