@@ -19,11 +19,11 @@ samples a plate, plates with random effects of 0.6 and of 0.3 for each classifie
 
     units         jackknife               bootstrap
                   single      difference  single      difference
-    6 plates      94, 95 %    95 %        85, 86 %    85 %
-    10 plates     93, 94 %    95 %        89, 89 %    91 %
+    6 plates      95, 94 %    95 %        86, 85 %    85 %
+    10 plates     94, 93 %    95 %        89, 88 %    91 %
     20 plates     94, 94 %    95 %        92, 92 %    93 %
     50 plates     94, 95 %    95 %        93, 93 %    94 %
-    100 samples   95, 95 %    96 %        94, 95 %    95 %
+    100 samples   95, 95 %    96 %        95, 94 %    95 %
 
 References: Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapters 11 and 13;
 Cameron, Gelbach and Miller (2008), "Bootstrap-Based Improvements for Inference with Clustered

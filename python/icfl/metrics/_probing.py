@@ -83,6 +83,10 @@ class Labelled:
             raise InputError(f"y must have at least two values, got {classes.tolist()}")
         return cls(rows, targets[rows], classes, ids, names)
 
+    def part_of(self, features: Any) -> Any:
+        """Return the labelled rows of all `features`; those themselves if no label is missing."""
+        return features if len(self.rows) == features.shape[0] else features[self.rows]
+
     def held_out(self, folds: Sequence[Fold]) -> tuple[tuple[Any, ...], ...] | None:
         """Return the names of the groups that each fold holds out; None without groups."""
         groups, names = self.groups, self.group_names

@@ -147,7 +147,7 @@ def linear_probe(
     features = probe_inputs(X)
     classifier = classifier_for(features, C, scaling, max_iter, tol)
     data = Labelled.of(y, groups, features.shape[0])
-    features = features[data.rows]
+    features = data.part_of(features)
     folds = make_folds(data, n_splits, random_state, stratified=False)
     check_folds(folds, data)
     with blas_threads(features):

@@ -261,23 +261,24 @@ def compare_probes(
     check_choice(interval, "interval", ("jackknife", "bootstrap"))
     check_number(confidence_level, "confidence_level", low=0.0, high=1.0, closed=False)
     check_count(n_resamples, "n_resamples")
-    spaces = _spaces(representations)
-    options = (C, scaling, max_iter, tol)
-    classifiers = {name: classifier_for(space, *options) for name, space in spaces.items()}
-    n_samples = next(iter(spaces.values())).shape[0]
+    n_samples = _n_samples(representations)
+    classifiers = [classifier_for(X, C, scaling, max_iter, tol) for X in representations.values()]
     data = Labelled.of(y, groups, n_samples)
     folds = make_folds(data, n_splits, random_state, stratified=True)
     check_folds(folds, data)
-    predicted = np.stack(
-        [_out_of_fold(spaces[name][data.rows], data, folds, classifiers[name]) for name in spaces]
-    )
+    names, widths = [str(name) for name in representations], []
+    predicted = np.empty((len(names), len(data.rows)), dtype=np.intp)
+    for row, X in enumerate(representations.values()):  # only one in float64 at a time
+        features = probe_inputs(X, f"representations[{names[row]!r}]")
+        widths.append(features.shape[1])
+        predicted[row] = _out_of_fold(data.part_of(features), data, folds, classifiers[row])
     tallies = _tallies(data, predicted == data.targets)
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
     single, paired = paired_intervals(tallies, interval, confidence_level, n_resamples, rng)
     estimate = balanced_accuracies(tallies)
     return ProbeComparison(
-        names=tuple(spaces),
-        n_features=np.array([space.shape[1] for space in spaces.values()], dtype=np.int64),
+        names=tuple(names),
+        n_features=np.array(widths, dtype=np.int64),
         balanced_accuracy=estimate,
         low=single[0],
         high=single[1],
@@ -296,22 +297,19 @@ def compare_probes(
     )
 
 
-def _spaces(representations: Mapping[str, Any]) -> dict[str, Any]:
-    """Check that there are arrays with one number of rows."""
+def _n_samples(representations: Mapping[str, Any]) -> int:
+    """Check that there are arrays, and return their one number of rows."""
     if not isinstance(representations, Mapping):
         raise InputTypeError(
             f"representations must be a mapping of names to arrays, got {type(representations)}"
         )
     if not representations:
         raise InputError("representations must have at least one entry, got none")
-    spaces = {
-        str(name): probe_inputs(X, f"representations[{name!r}]")
-        for name, X in representations.items()
-    }
-    rows = {name: space.shape[0] for name, space in spaces.items()}
-    if len(set(rows.values())) > 1:
-        raise InputError(f"representations must have the same number of rows, got {rows}")
-    return spaces
+    shapes = {name: np.shape(X) for name, X in representations.items()}
+    rows = {shape[:1] for shape in shapes.values()}
+    if len(rows) > 1 or () in rows:
+        raise InputError(f"representations must have the same number of rows, got {shapes}")
+    return int(rows.pop()[0])
 
 
 def _out_of_fold(

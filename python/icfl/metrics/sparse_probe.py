@@ -199,7 +199,7 @@ def sparse_probe(
     codes = _codes(Z)
     sizes = _sizes(n_features, codes.shape[1])
     data = Labelled.of(y, groups, codes.shape[0])
-    codes = codes if len(data.rows) == codes.shape[0] else codes[data.rows]
+    codes = data.part_of(codes)
     folds = make_folds(data, n_splits, random_state, stratified=True)
     check_folds(folds, data, "the probe for them scores 0.5 there")
     n_labels, widest = len(data.classes), int(sizes.max())
