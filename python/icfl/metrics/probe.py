@@ -6,6 +6,11 @@ classes of the share found) on samples from groups, such as plates, that the pro
 The optimum is computed, not approached: Newton's method to a gradient of 1e-6. On 1,298 wells x 139
 features, 14 classes, six plates, all folds take 1 s on one core. lbfgs to the default tolerance of
 scikit-learn takes as long, and its scores still move by half a percent from one setting to another.
+
+Sparse codes of 100,000 x 4,096 with 32 non-zeros a row, 17 classes: 10 s a fold on one core, nearly
+all in products with the codes. What was tried and does not pay: to start from the fold before (8 %
+less), to leave out columns that are never active (5 % where half are), lbfgs (11 s, and less
+exact).
 """
 
 from __future__ import annotations
