@@ -131,7 +131,8 @@ def _assign(places: Indices, values: Floats, n_many: int) -> tuple[Indices, floa
     columns = np.hstack([places, n_many + np.arange(n_few)[:, None]])
     weights = np.hstack([values, values.min(axis=1, keepdims=True)]) + _SHIFT
     starts = np.arange(n_few + 1) * columns.shape[1]
-    graph = sparse.csr_array(
+    # A matrix, not an array: early versions of SciPy with arrays take only these here.
+    graph = sparse.csr_matrix(
         (weights.ravel(), columns.ravel(), starts), shape=(n_few, n_many + n_few)
     )
     rows, found = min_weight_full_bipartite_matching(graph, maximize=True)
