@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from icfl._core import __version__
 
 if TYPE_CHECKING:
-    from icfl import baselines, datasets, exceptions, hub, io, metrics, torch, updates
+    from icfl import baselines, datasets, evaluation, exceptions, hub, io, metrics, torch, updates
     from icfl.autoencoders import (
         AbsTopKSAE,
         BatchTopKSAE,
@@ -47,6 +47,7 @@ __all__ = [
     "encode_mp",
     "encode_omp",
     "encode_topk",
+    "evaluation",
     "exceptions",
     "hub",
     "io",

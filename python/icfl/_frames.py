@@ -1,29 +1,41 @@
-"""Tables for people: the one place outside `icfl.io` that makes pandas DataFrames of results."""
+"""Results as pandas DataFrames; pandas is imported only when one is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from icfl.exceptions import MissingDependencyError
 
-__all__ = ["data_frame"]
+__all__ = ["data_frame", "frame_of_rows"]
 
 
-def data_frame(
-    rows: Mapping[str, Any] | Iterable[Any], columns: Sequence[str] | None = None
-) -> Any:
-    """Return a pandas DataFrame of columns by name, or of rows.
+def data_frame(**columns: Any) -> Any:
+    """Return columns of equal length as a DataFrame.
 
     Raises
     ------
     MissingDependencyError
         If pandas is not installed.
     """
+    return _pandas().DataFrame(columns)
+
+
+def frame_of_rows(rows: Iterable[Any], columns: Sequence[str] | None = None) -> Any:
+    """Return rows, tuples or mappings, as a DataFrame.
+
+    Raises
+    ------
+    MissingDependencyError
+        If pandas is not installed.
+    """
+    return _pandas().DataFrame(list(rows), columns=columns)
+
+
+def _pandas() -> Any:
     try:
-        import pandas as pd
+        import pandas
     except ImportError as error:
-        raise MissingDependencyError(
-            "results as a DataFrame need pandas: pip install 'icfl[tables]'"
-        ) from error
-    return pd.DataFrame(rows if isinstance(rows, Mapping) else list(rows), columns=columns)
+        message = 'results as a DataFrame need pandas: pip install "icfl[tables]"'
+        raise MissingDependencyError(message) from error
+    return pandas

@@ -1,12 +1,13 @@
-"""Learners side by side: equal width, equal sparsity, the same held-out groups and seeds.
+"""Evaluations that fit estimators; those of results at hand are in `icfl.metrics`.
 
-`plan.py` says which fits there are, `learners.py` makes them alike, `cells.py` fits and measures
-one of them, `cache.py` keeps what was found, `comparison.py` is the table, `running.py` the call.
+`compare` fits learners side by side: equal width, equal sparsity, the same held-out groups and
+seeds. `fit_stability` fits one of them again, from other seeds and to halves of the samples.
 """
 
 from __future__ import annotations
 
 from icfl.evaluation.comparison import Comparison
+from icfl.evaluation.fit_stability import FitStability, fit_stability
 from icfl.evaluation.running import compare
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "FitStability", "compare", "fit_stability"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from icfl._frames import data_frame
+from icfl._frames import frame_of_rows
 from icfl._validation import check_number
 from icfl.exceptions import InputError
 
@@ -179,7 +179,7 @@ class Comparison:
         MissingDependencyError
             If pandas is not installed.
         """
-        return data_frame(self.records, Record._fields)
+        return frame_of_rows(self.records, Record._fields)
 
     def summary(self) -> Any:
         """Return means with intervals as a pandas DataFrame, one row per learner and number.
@@ -189,7 +189,7 @@ class Comparison:
         MissingDependencyError
             If pandas is not installed.
         """
-        return data_frame(self.rows())
+        return frame_of_rows(self.rows())
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of `summary`."""

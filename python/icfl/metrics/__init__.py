@@ -10,6 +10,7 @@ from __future__ import annotations
 from icfl.metrics.absorption import Absorption, feature_absorption
 from icfl.metrics.geometry import anisotropy
 from icfl.metrics.probe import ProbeResult, linear_probe
+from icfl.metrics.probe_comparison import ProbeComparison, compare_probes
 from icfl.metrics.reconstruction import (
     ReconstructionStats,
     cosine_similarity,
@@ -18,19 +19,26 @@ from icfl.metrics.reconstruction import (
 from icfl.metrics.recovery import Recovery, recovery
 from icfl.metrics.selectivity import Selectivity, SelectivityCounts, selectivity
 from icfl.metrics.similarity import dictionary_similarity, match_atoms
+from icfl.metrics.sparse_probe import SparseProbeResult, sparse_probe
 from icfl.metrics.sparsity import ActivityStats, dead_fraction, density, l0
 from icfl.metrics.splitting import Splitting, feature_splitting
+from icfl.metrics.stability import Agreement, Stability, stability
 
 __all__ = [
     "Absorption",
     "ActivityStats",
+    "Agreement",
+    "ProbeComparison",
     "ProbeResult",
     "ReconstructionStats",
     "Recovery",
     "Selectivity",
     "SelectivityCounts",
+    "SparseProbeResult",
     "Splitting",
+    "Stability",
     "anisotropy",
+    "compare_probes",
     "cosine_similarity",
     "dead_fraction",
     "density",
@@ -43,4 +51,6 @@ __all__ = [
     "match_atoms",
     "recovery",
     "selectivity",
+    "sparse_probe",
+    "stability",
 ]

@@ -17,7 +17,8 @@ from scipy.optimize import linear_sum_assignment
 from icfl._validation import check_matrix
 from icfl.exceptions import InputError
 from icfl.metrics._inputs import require_finite, require_matrix_shape, row_blocks
-from icfl.metrics.similarity import Sign, match_atoms, unit_rows
+from icfl.metrics._matching import Sign
+from icfl.metrics.similarity import match_atoms, unit_rows
 
 Match = Literal["cosine", "activation", "nearest"]
 _Vector = npt.NDArray[np.float64]

@@ -29,8 +29,8 @@ import numpy.typing as npt
 from icfl._frames import data_frame
 from icfl._validation import check_choice, check_number
 from icfl.exceptions import InputError
+from icfl.metrics._matching import Sign
 from icfl.metrics._true_codes import Truth, check_truth, match_latents, pair_cosines
-from icfl.metrics.similarity import Sign
 
 _Vector = npt.NDArray[np.float64]
 _Indices = npt.NDArray[np.intp]
@@ -94,7 +94,7 @@ class Absorption:
         """
         columns = {"parent": self.parents, "child": self.children}
         names = ("n_together", "absorbed", "silent", "silent_alone", "leaning")
-        return data_frame(columns | {name: getattr(self, name) for name in names})
+        return data_frame(**columns, **{name: getattr(self, name) for name in names})
 
     def __repr__(self) -> str:
         return (

@@ -27,6 +27,7 @@ from icfl._frames import data_frame
 from icfl._validation import check_choice, check_matrix, check_number
 from icfl.exceptions import InputError
 from icfl.metrics._inputs import row_blocks
+from icfl.metrics._matching import Sign
 from icfl.metrics._true_codes import (
     Entries,
     Match,
@@ -38,7 +39,6 @@ from icfl.metrics._true_codes import (
     paired_entries,
 )
 from icfl.metrics.reconstruction import ReconstructionStats
-from icfl.metrics.similarity import Sign
 
 Over = Literal["pairs", "latents", "features"]
 _Vector = npt.NDArray[np.float64]
@@ -186,7 +186,7 @@ class Recovery:
         columns |= {name: getattr(self, name) for name in (*_SCORES, "best_threshold")}
         columns["frequency"] = self.frequency[self.features]
         columns["density"] = self.density[self.latents]
-        return data_frame(columns)
+        return data_frame(**columns)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.latents)} pairs of {len(self.density)} latents"

@@ -6,17 +6,15 @@ counting as many recoveries. The assignment maximises the summed cosine (Hungari
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from icfl._validation import check_choice, check_matrix
 from icfl.exceptions import InputError
 from icfl.metrics._inputs import require_finite
-
-Sign = Literal["signed", "absolute"]
+from icfl.metrics._matching import Sign, match_all
 
 
 def match_atoms(
@@ -62,15 +60,15 @@ def match_atoms(
     if first.shape[1] != second.shape[1]:
         widths = f"{first.shape[1]} and {second.shape[1]}"
         raise InputError(f"A and B must have the same n_features, got {widths}")
-    all_cosines = unit_rows(second, "B") @ unit_rows(first, "A").T
-    np.clip(all_cosines, -1.0, 1.0, out=all_cosines)
-    if sign == "absolute":
-        np.abs(all_cosines, out=all_cosines)
-    rows, columns = linear_sum_assignment(all_cosines, maximize=True)
-    indices = np.full(len(second), -1, dtype=np.intp)
-    cosines = np.zeros(len(second))
-    indices[rows] = columns
-    cosines[rows] = all_cosines[rows, columns]
+    rows, others = unit_rows(first, "A"), unit_rows(second, "B")
+    indices = np.full(len(others), -1, dtype=np.intp)
+    cosines = np.zeros(len(others))
+    if len(rows) < len(others):
+        found = match_all(rows, others, sign)
+        indices[found.indices], cosines[found.indices] = np.arange(len(rows)), found.cosines
+    else:
+        found = match_all(others, rows, sign)
+        indices, cosines = found.indices, found.cosines
     return indices, cosines
 
 
@@ -119,7 +117,7 @@ def dictionary_similarity(A: npt.ArrayLike, B: npt.ArrayLike, *, sign: Sign = "s
 
 
 def unit_rows(atoms: npt.NDArray[Any], name: str) -> npt.NDArray[np.float64]:
-    """Return the atoms at unit norm in float64; zero rows stay zero."""
+    """Return finite `atoms` as float64 of unit norm; zero rows stay zero."""
     rows = np.asarray(atoms, dtype=np.float64)
     require_finite(rows, name)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -22,8 +22,9 @@ import numpy.typing as npt
 from icfl._validation import check_choice, check_number
 from icfl.exceptions import InputError
 from icfl.metrics._inputs import row_blocks
+from icfl.metrics._matching import Sign
 from icfl.metrics._true_codes import Truth, check_truth
-from icfl.metrics.similarity import Sign, unit_rows
+from icfl.metrics.similarity import unit_rows
 
 _Vector = npt.NDArray[np.float64]
 _Indices = npt.NDArray[np.intp]
