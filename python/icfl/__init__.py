@@ -12,6 +12,7 @@ from icfl._core import __version__
 
 if TYPE_CHECKING:
     from icfl import baselines, datasets, exceptions, hub, io, metrics, torch, updates
+    from icfl.aggregation import Aggregator, aggregate
     from icfl.autoencoders import (
         AbsTopKSAE,
         BatchTopKSAE,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ICFL",
     "AbsTopKSAE",
+    "Aggregator",
     "BatchTopKSAE",
     "ControlWhitener",
     "JumpReLUSAE",
@@ -38,6 +40,7 @@ __all__ = [
     "SparseCoder",
     "TopKSAE",
     "__version__",
+    "aggregate",
     "baselines",
     "datasets",
     "encode_icfl",
@@ -60,6 +63,7 @@ __all__ = [
 _HOME = {
     "ICFL": "learning",
     "AbsTopKSAE": "autoencoders",
+    "Aggregator": "aggregation",
     "BatchTopKSAE": "autoencoders",
     "ControlWhitener": "whitening",
     "JumpReLUSAE": "autoencoders",
@@ -67,6 +71,7 @@ _HOME = {
     "MatryoshkaSAE": "autoencoders",
     "SparseCoder": "coding",
     "TopKSAE": "autoencoders",
+    "aggregate": "aggregation",
     "encode_icfl": "coding",
     "encode_mp": "coding",
     "encode_omp": "coding",

@@ -7,19 +7,27 @@ take streams batch by batch and are merged across machines.
 
 from __future__ import annotations
 
+from icfl.metrics.auroc import FeatureAuroc, feature_auroc
+from icfl.metrics.enrichment import Enrichment, enrichment
 from icfl.metrics.geometry import anisotropy
 from icfl.metrics.probe import ProbeResult, linear_probe
+from icfl.metrics.recall import PerturbationRecall, perturbation_recall
 from icfl.metrics.reconstruction import (
     ReconstructionStats,
     cosine_similarity,
     explained_variance,
 )
+from icfl.metrics.retrieval import MeanAveragePrecision, mean_average_precision
 from icfl.metrics.selectivity import Selectivity, SelectivityCounts, selectivity
 from icfl.metrics.similarity import dictionary_similarity, match_atoms
 from icfl.metrics.sparsity import ActivityStats, dead_fraction, density, l0
 
 __all__ = [
     "ActivityStats",
+    "Enrichment",
+    "FeatureAuroc",
+    "MeanAveragePrecision",
+    "PerturbationRecall",
     "ProbeResult",
     "ReconstructionStats",
     "Selectivity",
@@ -29,9 +37,13 @@ __all__ = [
     "dead_fraction",
     "density",
     "dictionary_similarity",
+    "enrichment",
     "explained_variance",
+    "feature_auroc",
     "l0",
     "linear_probe",
     "match_atoms",
+    "mean_average_precision",
+    "perturbation_recall",
     "selectivity",
 ]
