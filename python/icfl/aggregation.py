@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from icfl._columns import named_columns, number_rows
 from icfl._frames import data_frame
 from icfl._validation import check_choice, native_floats
 from icfl.exceptions import InputError
+from icfl.metrics._columns import named_columns, number_rows
 from icfl.metrics._inputs import as_codes, require_finite, row_blocks
 
 __all__ = ["Aggregated", "Aggregator", "How", "aggregate"]

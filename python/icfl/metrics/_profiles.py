@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from icfl._columns import named_columns
 from icfl.exceptions import InputError
+from icfl.metrics._columns import named_columns
 from icfl.metrics._inputs import as_codes, require_finite, row_blocks
 from icfl.metrics._labels import encode_labels
 

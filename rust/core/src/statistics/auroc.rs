@@ -420,9 +420,9 @@ mod tests {
         let labels: Vec<i64> = (0..n).map(|i| ((i * 7 + i / 3) % 5) as i64 - 1).collect();
         let (mut starts, mut indices, mut values) = (vec![0i64], Vec::new(), Vec::new());
         for i in 0..n {
-            for m in (0..width).rev().filter(|&m| columns[m][i] != 0.0) {
+            for (m, column) in columns.iter().enumerate().rev().filter(|(_, column)| column[i] != 0.0) {
                 indices.push(m as i32);
-                values.push(columns[m][i]);
+                values.push(column[i]);
             }
             starts.push(indices.len() as i64);
         }
