@@ -33,6 +33,11 @@ def test_selectivity(benchmark, codes_and_labels, kind):
     assert len(benchmark(metrics.selectivity, Z, labels, kind).labels) == len(set(labels))
 
 
+def test_feature_auroc(benchmark, codes_and_labels):
+    Z, labels = codes_and_labels
+    assert len(benchmark(metrics.feature_auroc, Z, labels).labels) == len(set(labels))
+
+
 def test_density(benchmark, codes_and_labels):
     assert len(benchmark(metrics.density, codes_and_labels[0])) == codes_and_labels[0].shape[1]
 

@@ -77,6 +77,20 @@ def test_static_and_lazy_names_agree() -> None:
         assert getattr(importlib.import_module(str(module)), name) is getattr(icfl, name)
 
 
+def test_every_public_name_can_be_the_first() -> None:
+    """No module of the package needs another to have been imported before it."""
+    code = """
+import icfl, importlib, sys
+names = [name for name in icfl.__all__ if name != "__version__"]
+for name in names:
+    for module in [m for m in sys.modules if m.split(".")[0] == "icfl" and m != "icfl._core"]:
+        del sys.modules[module]
+    getattr(importlib.import_module("icfl"), name)
+print(len(names))
+"""
+    assert int(fresh_python(code)) == len(icfl.__all__) - 1
+
+
 def test_versions_agree() -> None:
     cargo = (ROOT / "Cargo.toml").read_text()
     (version,) = re.findall(r'^version = "(.+)"$', cargo, re.MULTILINE)

@@ -12,6 +12,7 @@ from icfl._core import __version__
 
 if TYPE_CHECKING:
     from icfl import baselines, datasets, evaluation, exceptions, hub, io, metrics, torch, updates
+    from icfl.aggregation import Aggregator, aggregate
     from icfl.autoencoders import (
         AbsTopKSAE,
         BatchTopKSAE,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ICFL",
     "AbsTopKSAE",
+    "Aggregator",
     "BatchTopKSAE",
     "Comparison",
     "ControlWhitener",
@@ -40,6 +42,7 @@ __all__ = [
     "SparseCoder",
     "TopKSAE",
     "__version__",
+    "aggregate",
     "baselines",
     "compare",
     "datasets",
@@ -64,6 +67,7 @@ __all__ = [
 _HOME = {
     "ICFL": "learning",
     "AbsTopKSAE": "autoencoders",
+    "Aggregator": "aggregation",
     "BatchTopKSAE": "autoencoders",
     "Comparison": "evaluation",
     "ControlWhitener": "whitening",
@@ -72,6 +76,7 @@ _HOME = {
     "MatryoshkaSAE": "autoencoders",
     "SparseCoder": "coding",
     "TopKSAE": "autoencoders",
+    "aggregate": "aggregation",
     "compare": "evaluation",
     "encode_icfl": "coding",
     "encode_mp": "coding",

@@ -12,6 +12,7 @@ __all__ = [
     "MomentSums",
     "OnlineUpdate",
     "__version__",
+    "auroc",
     "coherent_atoms",
     "count_active",
     "decode",
@@ -49,6 +50,13 @@ def decode(
 def coherent_atoms(
     components: NDArray[np.float32], limit: float, n_jobs: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def auroc(
+    Z: tuple[NDArray[np.int64], _Indices, _Floats],
+    labels: NDArray[np.int64],
+    areas: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    n_jobs: int | None,
+) -> None: ...
 def count_active(
     Z: _AnyCodes, labels: NDArray[np.int64], counts: NDArray[np.int64], n_jobs: int | None
 ) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from icfl.exceptions import MissingDependencyError
@@ -10,7 +10,7 @@ from icfl.exceptions import MissingDependencyError
 __all__ = ["data_frame", "frame_of_rows"]
 
 
-def data_frame(**columns: Any) -> Any:
+def data_frame(columns: Mapping[str, Any], index: Any = None) -> Any:
     """Return columns of equal length as a DataFrame.
 
     Raises
@@ -18,7 +18,7 @@ def data_frame(**columns: Any) -> Any:
     MissingDependencyError
         If pandas is not installed.
     """
-    return _pandas().DataFrame(columns)
+    return _pandas().DataFrame(dict(columns), index=index)
 
 
 def frame_of_rows(rows: Iterable[Any], columns: Sequence[str] | None = None) -> Any:

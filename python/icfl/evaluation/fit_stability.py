@@ -46,12 +46,11 @@ class FitStability:
         parts = {"seeds": self.seeds, "halves": self.halves}
         frames = {name: part.to_frame() for name, part in parts.items() if part is not None}
         columns = next(iter(frames.values())).columns
-        return data_frame(
-            fits=np.repeat(list(frames), [len(frame) for frame in frames.values()]),
-            **{
-                name: np.concatenate([frame[name] for frame in frames.values()]) for name in columns
-            },
-        )
+        fits = np.repeat(list(frames), [len(frame) for frame in frames.values()])
+        joined = {
+            name: np.concatenate([part[name] for part in frames.values()]) for name in columns
+        }
+        return data_frame({"fits": fits} | joined)
 
 
 def fit_stability(

@@ -8,15 +8,19 @@ take streams batch by batch and are merged across machines.
 from __future__ import annotations
 
 from icfl.metrics.absorption import Absorption, feature_absorption
+from icfl.metrics.auroc import FeatureAuroc, feature_auroc
+from icfl.metrics.enrichment import Enrichment, enrichment
 from icfl.metrics.geometry import anisotropy
 from icfl.metrics.probe import ProbeResult, linear_probe
 from icfl.metrics.probe_comparison import ProbeComparison, compare_probes
+from icfl.metrics.recall import PerturbationRecall, perturbation_recall
 from icfl.metrics.reconstruction import (
     ReconstructionStats,
     cosine_similarity,
     explained_variance,
 )
 from icfl.metrics.recovery import Recovery, recovery
+from icfl.metrics.retrieval import MeanAveragePrecision, mean_average_precision
 from icfl.metrics.selectivity import Selectivity, SelectivityCounts, selectivity
 from icfl.metrics.similarity import dictionary_similarity, match_atoms
 from icfl.metrics.sparse_probe import SparseProbeResult, sparse_probe
@@ -28,6 +32,10 @@ __all__ = [
     "Absorption",
     "ActivityStats",
     "Agreement",
+    "Enrichment",
+    "FeatureAuroc",
+    "MeanAveragePrecision",
+    "PerturbationRecall",
     "ProbeComparison",
     "ProbeResult",
     "ReconstructionStats",
@@ -43,12 +51,16 @@ __all__ = [
     "dead_fraction",
     "density",
     "dictionary_similarity",
+    "enrichment",
     "explained_variance",
     "feature_absorption",
+    "feature_auroc",
     "feature_splitting",
     "l0",
     "linear_probe",
     "match_atoms",
+    "mean_average_precision",
+    "perturbation_recall",
     "recovery",
     "selectivity",
     "sparse_probe",

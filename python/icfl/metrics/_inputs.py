@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from icfl import _core
-from icfl._validation import check_matrix, is_native, native_floats
+from icfl._validation import check_matrix, is_native, is_tensor, native_floats
 from icfl.exceptions import InputError
 
 # 2**18 float64 values = 2 MiB a block: the two or three temporaries of a metric stay in cache.
@@ -86,6 +86,42 @@ def count_active(
     except ValueError as error:
         raise InputError(str(error)) from error
     return counts
+
+
+def as_codes(Z: Any, name: str = "Z") -> Any:
+    """Return codes as CSR without repeated entries if they are sparse, else as a real matrix.
+
+    Nothing is copied that need not be, and the argument stays as it is. Values are not looked at.
+
+    Parameters
+    ----------
+    Z : array-like, scipy.sparse matrix or torch.Tensor of shape (n_samples, n_components)
+        A tensor on the CPU, dense or CSR.
+    name : str
+        What error messages call it.
+
+    Returns
+    -------
+    csr_array or ndarray of shape (n_samples, n_components)
+        CSR has float32 or float64 data; a matrix keeps its type.
+    """
+    if is_tensor(Z) and str(Z.layout) == "torch.sparse_csr" and Z.device.type == "cpu":
+        stored = (Z.values(), Z.col_indices(), Z.crow_indices())
+        arrays = tuple(tensor.detach().numpy() for tensor in stored)
+        Z = sparse.csr_array(arrays, shape=tuple(Z.shape))
+    if not sparse.issparse(Z):
+        return check_matrix(Z, name, minimum_rows=1)
+    require_matrix_shape(Z.shape, name)
+    codes = sparse.csr_array(Z)
+    if codes.dtype.kind not in "fiub":
+        raise InputError(f"{name} must have real numbers, got {codes.dtype}")
+    if not codes.has_canonical_format:
+        codes = codes.copy()
+        codes.sum_duplicates()
+    if not is_native(codes.data):
+        parts = (native_floats(codes.data), codes.indices, codes.indptr)
+        codes = sparse.csr_array(parts, shape=codes.shape)
+    return codes
 
 
 def _sparse_rows(Z: Any) -> Any:

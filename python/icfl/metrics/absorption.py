@@ -94,7 +94,7 @@ class Absorption:
         """
         columns = {"parent": self.parents, "child": self.children}
         names = ("n_together", "absorbed", "silent", "silent_alone", "leaning")
-        return data_frame(**columns, **{name: getattr(self, name) for name in names})
+        return data_frame(columns | {name: getattr(self, name) for name in names})
 
     def __repr__(self) -> str:
         return (

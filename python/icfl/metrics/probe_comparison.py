@@ -123,28 +123,34 @@ class ProbeComparison:
         check_choice(table, "table", ("representations", "differences", "folds"))
         if table == "representations":
             return data_frame(
-                representation=self.names,
-                n_features=self.n_features,
-                balanced_accuracy=self.balanced_accuracy,
-                low=self.low,
-                high=self.high,
-                mean=self.mean,
-                std=self.std,
+                {
+                    "representation": self.names,
+                    "n_features": self.n_features,
+                    "balanced_accuracy": self.balanced_accuracy,
+                    "low": self.low,
+                    "high": self.high,
+                    "mean": self.mean,
+                    "std": self.std,
+                }
             )
         if table == "folds":
             n, k = self.scores.shape
             return data_frame(
-                representation=np.repeat(self.names, k),
-                fold=np.tile(np.arange(k), n),
-                balanced_accuracy=self.scores.ravel(),
+                {
+                    "representation": np.repeat(self.names, k),
+                    "fold": np.tile(np.arange(k), n),
+                    "balanced_accuracy": self.scores.ravel(),
+                }
             )
         pairs = np.triu_indices(len(self.names), 1)
         return data_frame(
-            representation=[self.names[i] for i in pairs[0]],
-            other=[self.names[j] for j in pairs[1]],
-            difference=self.difference[pairs],
-            low=self.difference_low[pairs],
-            high=self.difference_high[pairs],
+            {
+                "representation": [self.names[i] for i in pairs[0]],
+                "other": [self.names[j] for j in pairs[1]],
+                "difference": self.difference[pairs],
+                "low": self.difference_low[pairs],
+                "high": self.difference_high[pairs],
+            }
         )
 
     def __repr__(self) -> str:

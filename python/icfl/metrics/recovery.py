@@ -186,7 +186,7 @@ class Recovery:
         columns |= {name: getattr(self, name) for name in (*_SCORES, "best_threshold")}
         columns["frequency"] = self.frequency[self.features]
         columns["density"] = self.density[self.latents]
-        return data_frame(**columns)
+        return data_frame(columns)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.latents)} pairs of {len(self.density)} latents"

@@ -91,11 +91,13 @@ class SparseProbeResult:
         """
         n_labels, n_ks, _ = self.auroc.shape
         return data_frame(
-            label=np.repeat(self.labels, n_ks),
-            n_features=np.tile(self.n_features, n_labels),
-            auroc=self.by_label().ravel(),
-            balanced_accuracy=self.by_label("balanced_accuracy").ravel(),
-            n_folds=np.isfinite(self.auroc).sum(axis=2).ravel(),
+            {
+                "label": np.repeat(self.labels, n_ks),
+                "n_features": np.tile(self.n_features, n_labels),
+                "auroc": self.by_label().ravel(),
+                "balanced_accuracy": self.by_label("balanced_accuracy").ravel(),
+                "n_folds": np.isfinite(self.auroc).sum(axis=2).ravel(),
+            }
         )
 
     def __repr__(self) -> str:

@@ -119,7 +119,7 @@ class Stability:
             columns[f"share_{threshold:g}"] = self.observed.shares[:, i]
             for name, null in self.chance.items():
                 columns[f"share_{threshold:g}_{name}"] = null.shares[:, :, i].mean(axis=1)
-        return data_frame(**columns, max_loss=self.observed.max_loss)
+        return data_frame(columns | {"max_loss": self.observed.max_loss})
 
     def __repr__(self) -> str:
         chance = f", {self.mean_by_chance:.3f} by chance" if self.chance else ""

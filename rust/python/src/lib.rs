@@ -19,7 +19,7 @@ mod _core {
     #[pymodule_export]
     use super::functions::{coherent_atoms, decode, prepare_rows, simd_level, simd_levels, survey_rows};
     #[pymodule_export]
-    use super::statistics::{PyMomentSums, count_active, reconstruction_sums};
+    use super::statistics::{PyMomentSums, auroc, count_active, reconstruction_sums};
     #[pymodule_export]
     use super::updates::{PyAdamUpdate, PyOnlineUpdate};
 

@@ -4,7 +4,8 @@ use crate::convert::{CodeArrays, Inputs, codes, matrix, simd, value_error};
 use crate::run::run;
 use icfl_core::rows::Rows;
 use icfl_core::statistics::{
-    self, ActiveRows, DenseRows, Index, MomentSums, Reconstruction, SparseRows, Value, count_by_label,
+    self, ActiveRows, AurocResults, DenseRows, Index, MomentSums, Ranked, Reconstruction, SparseRows, Value,
+    auroc_by_label, count_by_label,
 };
 use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2,
@@ -92,6 +93,52 @@ fn count<R: ActiveRows>(
     n_jobs: Option<usize>,
 ) -> PyResult<()> {
     run(py, n_jobs, |team| count_by_label(rows, labels, counts, team))
+}
+
+/// (indptr, indices, data).
+type SparseArrays<'py> = (PyReadonlyArray1<'py, i64>, Indices<'py>, Values<'py>);
+
+/// Areas under the ROC curve of each component for each label, and their standard errors, into two arrays of
+/// shape (n_components, n_labels).
+#[pyfunction]
+#[pyo3(signature = (Z, labels, areas, errors, n_jobs))]
+#[allow(non_snake_case)] // the field's name for codes
+pub(crate) fn auroc(
+    py: Python<'_>,
+    Z: SparseArrays<'_>,
+    labels: PyReadonlyArray1<'_, i64>,
+    mut areas: PyReadwriteArray2<'_, f64>,
+    mut errors: PyReadwriteArray2<'_, f64>,
+    n_jobs: Option<usize>,
+) -> PyResult<()> {
+    let &[width, n_labels] = areas.shape() else { unreachable!("two dimensions") };
+    let (starts, labels) = (Z.0.as_slice()?, labels.as_slice()?);
+    let out = AurocResults { areas: areas.as_slice_mut()?, errors: errors.as_slice_mut()? };
+    match (&Z.1, &Z.2) {
+        (Indices::I32(i), Values::F32(v)) => {
+            rank(py, &sparse(starts, i, v, width)?, labels, n_labels, out, n_jobs)
+        }
+        (Indices::I32(i), Values::F64(v)) => {
+            rank(py, &sparse(starts, i, v, width)?, labels, n_labels, out, n_jobs)
+        }
+        (Indices::I64(i), Values::F32(v)) => {
+            rank(py, &sparse(starts, i, v, width)?, labels, n_labels, out, n_jobs)
+        }
+        (Indices::I64(i), Values::F64(v)) => {
+            rank(py, &sparse(starts, i, v, width)?, labels, n_labels, out, n_jobs)
+        }
+    }
+}
+
+fn rank<I: Index, V: Ranked>(
+    py: Python<'_>,
+    rows: &SparseRows<'_, I, V>,
+    labels: &[i64],
+    n_labels: usize,
+    out: AurocResults<'_>,
+    n_jobs: Option<usize>,
+) -> PyResult<()> {
+    run(py, n_jobs, |team| auroc_by_label(rows, labels, n_labels, out, team))
 }
 
 /// (origin, offset, scatter, third, fourth).

@@ -120,7 +120,8 @@ impl<'a, I: Index, V: Value> SparseRows<'a, I, V> {
         Ok(SparseRows { starts, indices, values, width })
     }
 
-    fn row(&self, row: usize) -> (&'a [I], &'a [V]) {
+    /// Features and values of a sample, as they are stored.
+    pub(super) fn row(&self, row: usize) -> (&'a [I], &'a [V]) {
         let entries = self.starts[row] as usize..self.starts[row + 1] as usize;
         (&self.indices[entries.clone()], &self.values[entries])
     }
@@ -146,7 +147,7 @@ impl<'a, I: Index, V: Value> SparseRows<'a, I, V> {
         Ok(())
     }
 
-    fn outside(&self, row: usize) -> Error {
+    pub(super) fn outside(&self, row: usize) -> Error {
         Error::Argument(format!(
             "Z must have column indices from 0 to {}, got others in row {row}",
             self.width - 1
@@ -187,6 +188,6 @@ impl<I: Index, V: Value> ActiveRows for SparseRows<'_, I, V> {
     }
 }
 
-fn not_finite(row: usize) -> Error {
+pub(super) fn not_finite(row: usize) -> Error {
     Error::Argument(format!("Z must be finite, got NaN or infinity in row {row}"))
 }
