@@ -265,7 +265,7 @@ OUTERMOST = ("cli", "report")
 HOMES = {
     "torch": ("torch", "exchange"),
     "huggingface_hub": ("hub",),
-    "pandas": ("io", "datasets"),
+    "pandas": ("io", "datasets", "metrics"),
     "pyarrow": ("io",),
     "zarr": ("io",),
     "anndata": ("io",),

@@ -8,6 +8,8 @@ take streams batch by batch and are merged across machines.
 from __future__ import annotations
 
 from icfl.metrics.geometry import anisotropy
+from icfl.metrics.intervals import SelectivityIntervals, selectivity_intervals
+from icfl.metrics.leakage import BatchLeakage, batch_leakage
 from icfl.metrics.probe import ProbeResult, linear_probe
 from icfl.metrics.reconstruction import (
     ReconstructionStats,
@@ -15,16 +17,30 @@ from icfl.metrics.reconstruction import (
     explained_variance,
 )
 from icfl.metrics.selectivity import Selectivity, SelectivityCounts, selectivity
+from icfl.metrics.significance import (
+    MatchedDensityNull,
+    SelectivityTest,
+    matched_density_null,
+    selectivity_test,
+)
 from icfl.metrics.similarity import dictionary_similarity, match_atoms
 from icfl.metrics.sparsity import ActivityStats, dead_fraction, density, l0
+from icfl.metrics.winners_curse import CorrectedSelectivity, corrected_selectivity
 
 __all__ = [
     "ActivityStats",
+    "BatchLeakage",
+    "CorrectedSelectivity",
+    "MatchedDensityNull",
     "ProbeResult",
     "ReconstructionStats",
     "Selectivity",
     "SelectivityCounts",
+    "SelectivityIntervals",
+    "SelectivityTest",
     "anisotropy",
+    "batch_leakage",
+    "corrected_selectivity",
     "cosine_similarity",
     "dead_fraction",
     "density",
@@ -33,5 +49,8 @@ __all__ = [
     "l0",
     "linear_probe",
     "match_atoms",
+    "matched_density_null",
     "selectivity",
+    "selectivity_intervals",
+    "selectivity_test",
 ]

@@ -219,6 +219,8 @@ macro_rules! method {
     };
 }
 
+pub(super) use method;
+
 method! {
     /// `first = β₁ first + (1 − β₁) g`, `second = β₂ second + (1 − β₂) g²` with scaled gradients g,
     /// `values -= rate · first / (√second + ε)`; each is rounded to float32 once, and the quotient is float32.
