@@ -370,7 +370,7 @@ def _permuted(
     squares -= sums**2
     np.maximum(squares, 0.0, out=squares)
     sums += values
-    p_values: _Values = (reached + 1.0) / (n_permutations + 1.0)
+    p_values = np.asarray((reached + 1.0) / (n_permutations + 1.0), dtype=np.float64)
     return p_values, sums, np.sqrt(squares), highest
 
 

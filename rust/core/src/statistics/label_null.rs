@@ -330,23 +330,22 @@ mod tests {
 
     /// Selectivity of one feature by definition; samples by place.
     fn by_definition(active: &[bool], labels: &[u16], n_labels: usize, kind: Kind) -> Vec<f64> {
-        let share = |wanted: &dyn Fn(u16) -> bool| {
-            let chosen: Vec<bool> = labels
-                .iter()
-                .zip(active)
-                .filter(|(label, _)| wanted(**label))
-                .map(|(_, &active)| active)
-                .collect();
-            chosen.iter().filter(|&&active| active).count() as f64 / chosen.len() as f64
+        let (mut totals, mut counts) = (vec![0.0; n_labels], vec![0.0; n_labels]);
+        for (&label, &active) in labels.iter().zip(active) {
+            totals[usize::from(label)] += 1.0;
+            counts[usize::from(label)] += f64::from(u8::from(active));
+        }
+        let score = |label: usize| {
+            let others = (0..n_labels).filter(|&j| j != label);
+            let against = match kind {
+                Kind::Average => {
+                    others.clone().map(|j| counts[j]).sum::<f64>() / others.map(|j| totals[j]).sum::<f64>()
+                }
+                Kind::Maximum => others.map(|j| counts[j] / totals[j]).fold(f64::NEG_INFINITY, f64::max),
+            };
+            counts[label] / totals[label] - against
         };
-        let against = |label: u16| match kind {
-            Kind::Average => share(&|other| other != label),
-            Kind::Maximum => (0..n_labels as u16)
-                .filter(|&j| j != label)
-                .map(|j| share(&|other| other == j))
-                .fold(f64::NEG_INFINITY, f64::max),
-        };
-        (0..n_labels as u16).map(|label| share(&|other| other == label) - against(label)).collect()
+        (0..n_labels).map(score).collect()
     }
 
     fn check(n_labels: usize, n_permutations: usize) {
