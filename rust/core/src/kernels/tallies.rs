@@ -4,7 +4,7 @@
 //! The labels of one sample under several permutations lie side by side, so that an active sample is one
 //! access to memory for all of them, and the counters of different permutations never wait for each other.
 
-use super::doubles::method;
+use super::doubles::{LANES, method, total};
 use super::{Level, Simd, prefetch};
 
 /// Permutations of a line of bytes.
@@ -21,8 +21,6 @@ pub struct LabelLine<T, const N: usize>(pub [T; N]);
 const TILE: usize = 4;
 /// Lines between the request for one and its use. At a million samples, 64 MB of lines, 1.2 ns a label become 0.3.
 const AHEAD: usize = 16;
-/// Values of a row at a time: two AVX-512 registers of float64.
-const LANES: usize = 16;
 
 /// What a row of null scores adds to the sums of a feature and label.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -129,11 +127,8 @@ fn compare_null(scores: &[f64], observed: f64, tolerance: f64, highest: &mut [f6
             highest[b] = if scores[b] > highest[b] { scores[b] } else { highest[b] };
         }
     }
-    NullSums {
-        reached: reached.iter().sum::<u64>() as u32,
-        sum: sums.iter().sum(),
-        square: squares.iter().sum(),
-    }
+    // Halves first: added one after the other, 16 sums took a third of the time.
+    NullSums { reached: reached.iter().sum::<u64>() as u32, sum: total(&sums), square: total(&squares) }
 }
 
 method! {

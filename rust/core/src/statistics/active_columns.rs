@@ -145,6 +145,6 @@ mod tests {
     fn slabs_cover_all_features_and_are_bounded() {
         let few = [SLAB_ENTRIES / 2, SLAB_ENTRIES / 2, 1, 2 * SLAB_ENTRIES, 0, 5];
         assert_eq!(slabs(&few), [0..2, 2..3, 3..4, 4..6]);
-        assert_eq!(slabs(&[0; 4]), [0..4]);
+        assert_eq!(slabs(&[0, 0, 0, SLAB_ENTRIES, 1]), [0..4, 4..5]);
     }
 }

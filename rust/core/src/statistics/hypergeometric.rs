@@ -95,7 +95,8 @@ impl Margins {
 /// Distribution of the number of active samples of each label over permutations of the labels within groups.
 ///
 /// `observed`, shape (n_features, n_labels), has the numbers as they are. A feature and label cost as many steps
-/// as the square of the numbers possible: 10 µs for labels of 100 samples.
+/// as the square of the numbers possible: 1.4 µs for labels of 100 samples in ten groups, 220 µs for those of 7,000
+/// and features that are active on 780.
 ///
 /// # Errors
 /// [`Error::Argument`] when shapes or indices do not fit. Cancellation.

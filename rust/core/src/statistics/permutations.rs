@@ -176,7 +176,7 @@ pub(super) mod tests {
     #[test]
     fn groups_keep_their_labels() {
         let labels: Vec<i64> = (0..60).map(|i| [0, 1, 1, 2, -1][i % 5]).collect();
-        let groups: Vec<i64> = (0..60).map(|i| (i * i % 7) as i64 - 1).collect();
+        let groups: Vec<i64> = (0..60i64).map(|i| i * i % 7 - 1).collect();
         let design = Design::new(&labels, &groups, 3, 6).unwrap();
         let of = |labels: &[u16], g: usize| {
             let start = if g == 0 { 0 } else { design.ends[g - 1] };
