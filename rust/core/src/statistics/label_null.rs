@@ -276,7 +276,7 @@ impl Scores<'_> {
             let scores = if self.kind == Kind::Average {
                 let (scale, offset) = self.scale(label, active as f64);
                 self.simd.scale_counts(counts, scale, offset, row);
-                row
+                &row[..]
             } else {
                 scores
             };
