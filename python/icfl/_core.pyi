@@ -16,6 +16,9 @@ __all__ = [
     "coherent_atoms",
     "count_active",
     "decode",
+    "expected_entropy",
+    "hypergeometric_null",
+    "permutation_null",
     "prepare_rows",
     "reconstruction_sums",
     "simd_level",
@@ -29,6 +32,7 @@ _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 _Codes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 _Indices: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
 _AnyCodes: TypeAlias = _Floats | tuple[NDArray[np.int64], _Indices, _Floats]
+_Pattern: TypeAlias = tuple[NDArray[np.int64], _Indices]
 _Moved: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 _ReconstructionSums: TypeAlias = tuple[float, float, NDArray[np.float64], NDArray[np.float64]]
 _Selection: TypeAlias = Literal["positive", "absolute"]
@@ -60,6 +64,30 @@ def auroc(
 def count_active(
     Z: _AnyCodes, labels: NDArray[np.int64], counts: NDArray[np.int64], n_jobs: int | None
 ) -> None: ...
+def expected_entropy(
+    active: NDArray[np.int64],
+    all: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    drawn: NDArray[np.int64],
+    n_jobs: int | None,
+) -> NDArray[np.float64]: ...
+def hypergeometric_null(
+    pattern: _Pattern,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    observed: NDArray[np.int64],
+    n_jobs: int | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+def permutation_null(
+    pattern: _Pattern,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    observed: NDArray[np.int64],
+    kind: str,
+    seed: int,
+    n_permutations: int,
+    n_jobs: int | None,
+) -> tuple[NDArray[np.uint32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def reconstruction_sums(
     X: NDArray[np.float32],
     codes: _Codes,

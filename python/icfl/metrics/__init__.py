@@ -11,6 +11,8 @@ from icfl.metrics.absorption import Absorption, feature_absorption
 from icfl.metrics.auroc import FeatureAuroc, feature_auroc
 from icfl.metrics.enrichment import Enrichment, enrichment
 from icfl.metrics.geometry import anisotropy
+from icfl.metrics.intervals import SelectivityIntervals, selectivity_intervals
+from icfl.metrics.leakage import BatchLeakage, batch_leakage
 from icfl.metrics.probe import ProbeResult, linear_probe
 from icfl.metrics.probe_comparison import ProbeComparison, compare_probes
 from icfl.metrics.recall import PerturbationRecall, perturbation_recall
@@ -22,18 +24,28 @@ from icfl.metrics.reconstruction import (
 from icfl.metrics.recovery import Recovery, recovery
 from icfl.metrics.retrieval import MeanAveragePrecision, mean_average_precision
 from icfl.metrics.selectivity import Selectivity, SelectivityCounts, selectivity
+from icfl.metrics.significance import (
+    MatchedDensityNull,
+    SelectivityTest,
+    matched_density_null,
+    selectivity_test,
+)
 from icfl.metrics.similarity import dictionary_similarity, match_atoms
 from icfl.metrics.sparse_probe import SparseProbeResult, sparse_probe
 from icfl.metrics.sparsity import ActivityStats, dead_fraction, density, l0
 from icfl.metrics.splitting import Splitting, feature_splitting
 from icfl.metrics.stability import Agreement, Stability, stability
+from icfl.metrics.winners_curse import CorrectedSelectivity, corrected_selectivity
 
 __all__ = [
     "Absorption",
     "ActivityStats",
     "Agreement",
+    "BatchLeakage",
+    "CorrectedSelectivity",
     "Enrichment",
     "FeatureAuroc",
+    "MatchedDensityNull",
     "MeanAveragePrecision",
     "PerturbationRecall",
     "ProbeComparison",
@@ -42,11 +54,15 @@ __all__ = [
     "Recovery",
     "Selectivity",
     "SelectivityCounts",
+    "SelectivityIntervals",
+    "SelectivityTest",
     "SparseProbeResult",
     "Splitting",
     "Stability",
     "anisotropy",
+    "batch_leakage",
     "compare_probes",
+    "corrected_selectivity",
     "cosine_similarity",
     "dead_fraction",
     "density",
@@ -59,10 +75,13 @@ __all__ = [
     "l0",
     "linear_probe",
     "match_atoms",
+    "matched_density_null",
     "mean_average_precision",
     "perturbation_recall",
     "recovery",
     "selectivity",
+    "selectivity_intervals",
+    "selectivity_test",
     "sparse_probe",
     "stability",
 ]

@@ -6,6 +6,7 @@ mod autoencoder;
 mod convert;
 mod dictionary;
 mod functions;
+mod nulls;
 mod run;
 mod statistics;
 mod updates;
@@ -18,6 +19,8 @@ mod _core {
     use super::dictionary::PyDictionary;
     #[pymodule_export]
     use super::functions::{coherent_atoms, decode, prepare_rows, simd_level, simd_levels, survey_rows};
+    #[pymodule_export]
+    use super::nulls::{expected_entropy, hypergeometric_null, permutation_null};
     #[pymodule_export]
     use super::statistics::{PyMomentSums, auroc, count_active, reconstruction_sums};
     #[pymodule_export]

@@ -7,12 +7,12 @@
 use super::{Level, Simd};
 
 /// Sums side by side: two AVX-512 registers of float64.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// One AVX-512 register of float64.
 const FEW: usize = LANES / 2;
 
-type Lanes = [f64; LANES];
+pub(super) type Lanes = [f64; LANES];
 
 /// What one step of Adam is made with: Kingma & Ba (2015), end of section 2.
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +177,7 @@ fn narrow(x: &Lanes, out: &mut [f32]) {
 
 /// Sum of the lanes, halves first.
 #[inline(always)]
-fn total(sums: &Lanes) -> f64 {
+pub(super) fn total(sums: &Lanes) -> f64 {
     let mut sums = *sums;
     let mut half = LANES / 2;
     while half > 0 {
@@ -218,6 +218,8 @@ macro_rules! method {
         }
     };
 }
+
+pub(super) use method;
 
 method! {
     /// `first = β₁ first + (1 − β₁) g`, `second = β₂ second + (1 − β₂) g²` with scaled gradients g,

@@ -18,6 +18,7 @@ mod prefetch;
 mod product;
 mod quads;
 mod scalar;
+mod tallies;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]
@@ -33,6 +34,7 @@ pub use integers::{Finish, row_stride};
 pub use outer::STRIP;
 pub use prefetch::{prefetch, prefetch_pages};
 pub use product::{matmul, matmul_of_columns, matmul_transposed};
+pub use tallies::{FEW, LabelLine, MANY, NullSums, many_labels};
 
 use crate::top::Top;
 use instances::instantiate;
