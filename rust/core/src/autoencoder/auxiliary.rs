@@ -16,8 +16,8 @@ use crate::team::Team;
 /// Rows whose codes over the dead latents exist at a time.
 const CHUNK: usize = 1024;
 
-/// Rows that a worker encodes at a time.
-const TILE: usize = 128;
+/// Rows that a worker encodes at a time: each product packs all dead latents anew.
+const TILE: usize = 256;
 
 /// Dead latents whose gradients a worker adds up at a time.
 const BLOCK: usize = 128;
