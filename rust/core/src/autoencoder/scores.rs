@@ -2,7 +2,7 @@
 //!
 //! Encoders screen and score tile by tile, so that every tile reads most atoms from the shared cache a second time.
 //! In training the whole mini-batch is at hand: panels of all atoms and all rows stay in L2 while the scores that
-//! are wanted add up, in a third of the time.
+//! are wanted add up, in less than half the time.
 
 use super::Batch;
 use super::backward::{STRIPES, add_up};
