@@ -163,6 +163,24 @@ fn decoder_rows_keep_unit_norm_and_gradients_their_largest_one() {
 }
 
 #[test]
+fn squares_beyond_float32_are_no_gradients_beyond_it() {
+    for simd in Simd::available() {
+        for (size, fits) in [(1e12f32, true), (1e25, false)] {
+            let mut problem = Problem::new(Activation::TopK, &[M], &[]);
+            problem.options.largest_gradient = 1e-3;
+            problem.x.iter_mut().for_each(|x| *x *= size);
+            let mut autoencoder = problem.autoencoder(simd);
+            let found = autoencoder.advance(&problem.x, step(0.1, &[]), &team(2));
+            assert_eq!(found.is_ok(), fits, "{}, {size:e}", simd.name());
+            autoencoder.commit();
+            let first = widened(&autoencoder.state().first.parts().concat());
+            let expected = if fits { 1e-4 } else { 0.0 };
+            assert!((length(&first) - expected).abs() <= 1e-5 * expected, "{}, {size:e}", simd.name());
+        }
+    }
+}
+
+#[test]
 fn a_step_that_was_not_committed_is_lost() {
     let problem = Problem::new(Activation::TopK, &[M], &[]);
     let mut autoencoder = problem.autoencoder(Simd::detect().unwrap());

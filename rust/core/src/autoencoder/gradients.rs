@@ -26,7 +26,8 @@ pub(super) struct Gradients<'a> {
     pub(super) encoder_bias: Vec<f32>,
     /// Gradient of the bias, shape (n_features,).
     pub(super) bias: Vec<f32>,
-    /// Σ g² over the rows of encoder and decoder, but for those of dead latents.
+    /// Σ g² over the rows of encoder and decoder, but for those of dead latents; not finite where float32 has no
+    /// room for the squares.
     squares: f64,
     /// How the codes reproduce the mini-batch.
     pub(super) reconstruction: Reconstruction,
@@ -35,7 +36,7 @@ pub(super) struct Gradients<'a> {
     simd: Simd,
 }
 
-/// Dead latents that a worker measures at a time.
+/// Latents that a worker measures at a time.
 const BLOCK: usize = 32;
 
 /// Memory of one step's gradients for the next: making it anew takes a tenth of a step.
@@ -79,7 +80,11 @@ impl<'a> Gradients<'a> {
         let alive = |m: usize| places[m].is_none();
         let of_encoder = pass.second(&by_latent, &encoder_bias, alive, &mut encoder, &mut bias, team)?;
         // Without its part along a row of unit norm, g is that much shorter.
-        let across = |[squares, along]: [f64; 2]| (squares - along * along).max(0.0);
+        let across = |[squares, along]: [f64; 2]| {
+            let left = squares - along * along;
+            // Not `max`, which would make zero of NaN.
+            if left < 0.0 { 0.0 } else { left }
+        };
         let of_decoder: f64 =
             measured.iter().enumerate().filter(|&(m, _)| alive(m)).map(|(_, &found)| across(found)).sum();
         let squares = of_encoder + f64::from(scales[0]).powi(2) * of_decoder;
@@ -128,11 +133,13 @@ impl<'a> Gradients<'a> {
     /// # Errors
     /// Cancellation.
     pub(super) fn norm(&self, team: &Team<'_>) -> Result<f64> {
-        let dead: Vec<_> = (0..self.dead.len()).filter(|&m| self.dead[m].is_some()).collect();
+        let known = if self.squares.is_finite() { self.squares } else { 0.0 };
+        let one_by_one = |m: &usize| self.dead[*m].is_some() || !self.squares.is_finite();
+        let latents: Vec<_> = (0..self.dead.len()).filter(one_by_one).collect();
         let scratch = || vec![0.0; self.bias.len()];
-        let parts = team.map(dead.len().div_ceil(BLOCK), scratch, |gradient, block| {
+        let parts = team.map(latents.len().div_ceil(BLOCK), scratch, |gradient, block| {
             let mut squares = 0.0;
-            for &m in dead.iter().skip(block * BLOCK).take(BLOCK) {
+            for &m in latents.iter().skip(block * BLOCK).take(BLOCK) {
                 for row in [Self::encoder_row, Self::decoder_row] {
                     squares += row(self, m, gradient).powi(2) * self.simd.squared_norm(gradient);
                 }
@@ -140,7 +147,7 @@ impl<'a> Gradients<'a> {
             Ok(squares)
         })?;
         let biases = self.simd.squared_norm(&self.encoder_bias) + self.simd.squared_norm(&self.bias);
-        Ok((self.squares + parts.iter().sum::<f64>() + biases).sqrt())
+        Ok((known + parts.iter().sum::<f64>() + biases).sqrt())
     }
 
     /// What they are measured by, and their memory.
