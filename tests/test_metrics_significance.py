@@ -12,7 +12,6 @@ from scipy import sparse, special, stats
 
 from icfl.exceptions import InputError
 from icfl.metrics import matched_density_null, selectivity, selectivity_test
-from icfl.metrics.significance import adjusted
 
 EPS = np.finfo(np.float64).eps
 
@@ -228,16 +227,6 @@ def test_planted_features_are_found_and_false_discoveries_are_few():
     assert np.mean(false_shares) <= 0.1 + 3 * np.std(false_shares) / np.sqrt(20)
     drawn = selectivity_test(Z, labels, groups=groups, kind="maximum", random_state=0)
     assert drawn.p_values[planted].mean() < 0.1 < drawn.p_values[60:].mean()
-
-
-@settings(max_examples=50, deadline=None)
-@given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=40))
-def test_q_values_are_those_of_scipy(p_values):
-    expected = stats.false_discovery_control(p_values)
-    # A product and a quotient in another order.
-    np.testing.assert_allclose(adjusted(np.array(p_values)), expected, rtol=4 * EPS, atol=1e-300)
-    square = np.array(p_values + p_values).reshape(2, -1)
-    np.testing.assert_array_equal(adjusted(square), adjusted(square.ravel()).reshape(square.shape))
 
 
 def test_the_best_by_luck_covers_the_best_of_nothing():

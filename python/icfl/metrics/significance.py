@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import false_discovery_control
 
 from icfl import _core
 from icfl._frames import data_frame
@@ -243,7 +244,7 @@ def selectivity_test(
         rng = seeded(random_state)
         p_values, mean, std, highest = _permuted(design, values, kind, n_permutations, rng, workers)
         best = _best(design, values, highest, kind)
-    q_values = adjusted(p_values)
+    q_values = false_discovery_control(p_values.ravel()).reshape(p_values.shape)
     return SelectivityTest(values, mean, std, p_values, q_values, design.names, kind, method, best)
 
 
@@ -320,16 +321,6 @@ def matched_density_null(
     values = _values(design, kind)
     *_, highest = _permuted(design, values, kind, n_permutations, rng, workers)
     return _best(design, values, highest, kind)
-
-
-def adjusted(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return Benjamini-Hochberg q-values over all entries of an array, in its shape."""
-    flat = p_values.ravel()
-    order = np.argsort(flat)[::-1]
-    scaled = flat[order] * (flat.size / np.arange(flat.size, 0, -1))
-    q_values = np.empty(flat.size)
-    q_values[order] = np.minimum.accumulate(np.minimum(scaled, 1.0, out=scaled), out=scaled)
-    return q_values.reshape(p_values.shape)
 
 
 def _check_options(kind: Kind, n_permutations: int) -> None:
