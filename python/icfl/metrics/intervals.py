@@ -16,6 +16,7 @@ Reference: Davison & Hinkley (1997), "Bootstrap methods and their application", 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,7 @@ def selectivity_intervals(
     )
 
 
-class _Resamples:
+class _Resamples(ABC):
     """Numbers of samples of each label, (n_labels, n_resamples), and of the active ones."""
 
     totals: npt.NDArray[np.int64]
@@ -175,9 +176,9 @@ class _Resamples:
         others = self.totals.sum(axis=0) - self.totals
         return np.asarray((self.totals > 0) & (others > 0))
 
+    @abstractmethod
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         """Yield blocks of features with counts (n_labels, n_resamples, n_features)."""
-        raise NotImplementedError
 
 
 class _Rows(_Resamples):
