@@ -11,8 +11,9 @@ from scipy.sparse import csr_array
 import icfl
 from icfl.baselines import RandomAtoms
 from icfl.metrics import Selectivity, explained_variance, linear_probe
+from icfl.metrics.probe import probe_on
 from icfl.report.comparison import Recipe, compare, folds, summary
-from icfl.report.evaluation import probe_on, selectivity_counts
+from icfl.report.evaluation import selectivity_counts
 from icfl.report.names import METHODS
 from icfl.report.panels import heat_map_order
 from icfl.report.progress import Progress

@@ -10,7 +10,6 @@ gets who picks a feature and then looks at a new plate. Probes learn on the othe
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from icfl.coding.model import seen_by
 from icfl.evaluation.learners import seeded
 from icfl.evaluation.memory import PeakMemory
 from icfl.evaluation.plan import Cell, Data
-from icfl.metrics import ReconstructionStats, dead_fraction, l0, linear_probe
+from icfl.metrics import ReconstructionStats, dead_fraction, l0
+from icfl.metrics.probe import probe_on
 from icfl.metrics.selectivity import Kind, selectivity
 
 __all__ = ["KINDS", "measure"]
@@ -110,13 +110,6 @@ def _probes(spaces: dict[str, Any], y: NDArray[np.intp], test: NDArray[np.bool_]
     seen, asked = np.unique(y[known & ~test]), np.unique(y[known & test])
     if len(seen) < 2 or len(asked) < 2 or not np.isin(asked, seen).all():
         return {f"probe_{name}": None for name in spaces}
-    return {f"probe_{name}": _probe(X, y, test) for name, X in spaces.items()}
-
-
-def _probe(X: Any, y: NDArray[np.intp], test: NDArray[np.bool_]) -> float:
-    known = y >= 0
-    # Two groups make two folds, of which the one that learns from the held-out rows is not used.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        result = linear_probe(X[known], y[known], groups=test[known])
-    return float(result.scores[(result.groups or ()).index((True,))])
+    return {
+        f"probe_{name}": probe_on(X[known], y[known], test[known]) for name, X in spaces.items()
+    }

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icfl.exceptions import InputError
 from icfl.metrics._probing import (
     Labelled,
     Scaling,
@@ -32,6 +33,10 @@ from icfl.metrics._probing import (
     predictions,
     probe_inputs,
 )
+
+DEFAULT_C = 0.1
+DEFAULT_MAX_ITER = 1000
+DEFAULT_TOL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +84,11 @@ def linear_probe(
     y: npt.ArrayLike,
     *,
     groups: npt.ArrayLike | None = None,
-    C: float = 0.1,
+    C: float = DEFAULT_C,
     n_splits: int | None = None,
     scaling: Scaling = "standard",
-    max_iter: int = 1000,
-    tol: float = 1e-6,
+    max_iter: int = DEFAULT_MAX_ITER,
+    tol: float = DEFAULT_TOL,
     random_state: int | np.random.RandomState | None = None,
 ) -> ProbeResult:
     """Cross-validated balanced accuracy of a linear classifier, on groups it has not seen.
@@ -163,3 +168,40 @@ def linear_probe(
             for fold in folds
         ]
     return ProbeResult(np.array(scores), data.held_out(folds), data.classes, len(data.rows))
+
+
+def probe_on(X: Any, y: npt.ArrayLike, held_out: npt.NDArray[np.bool_]) -> float:
+    """Return the balanced accuracy on the held-out rows of a probe fitted on all others.
+
+    The fold of `linear_probe`, by its defaults, that holds these rows out, without the other one.
+
+    Parameters
+    ----------
+    X : ndarray or csr_array of shape (n_samples, n_features)
+        What the probe reads.
+    y : array-like of shape (n_samples,)
+        Labels; rows without one are left out.
+    held_out : ndarray of shape (n_samples,), bool
+        Rows to test on.
+
+    Returns
+    -------
+    float
+        Held-out rows of labels that the others lack count as wrong.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If X, y and `held_out` do not fit each other, or the others have one label only.
+    """
+    features = probe_inputs(X)
+    classifier = classifier_for(features, DEFAULT_C, "standard", DEFAULT_MAX_ITER, DEFAULT_TOL)
+    data = Labelled.of(y, held_out, features.shape[0])
+    features = data.part_of(features)
+    test = held_out[data.rows]
+    fold = np.flatnonzero(~test), np.flatnonzero(test)
+    if len(np.unique(data.targets[~test])) < 2 or not test.any():
+        raise InputError("y must have two labels in the rows that are kept, one in those held out")
+    with blas_threads(features):
+        predicted = predictions(features, data.targets, fold, classifier)
+    return balanced_accuracy(data.targets[test], predicted)

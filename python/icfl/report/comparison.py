@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from icfl.coding.model import seen_by
-from icfl.report.evaluation import code_numbers, probe_on, reconstruction_numbers
+from icfl.metrics.probe import probe_on
+from icfl.report.evaluation import code_numbers, reconstruction_numbers
 from icfl.report.names import METHODS
 from icfl.report.rivals import (
     AUTOENCODERS,

@@ -6,7 +6,6 @@ it was learnt. Definitions are those of `icfl.metrics`; nothing is defined here.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,7 +30,6 @@ __all__ = [
     "THRESHOLDS",
     "code_numbers",
     "evaluate",
-    "probe_on",
     "reconstruction_numbers",
     "selectivity_counts",
 ]
@@ -145,30 +143,6 @@ def selectivity_counts(Z: csr_array, y: NDArray[Any]) -> dict[str, Any]:
         if kind == "average":
             counts["labels_covered"] = int((found.values > THRESHOLDS[0]).any(axis=0).sum())
     return counts
-
-
-def probe_on(X: Any, y: NDArray[Any], held_out: NDArray[np.bool_]) -> float:
-    """Return the balanced accuracy on the held-out rows of a probe fitted on all others.
-
-    Parameters
-    ----------
-    X : ndarray or csr_array of shape (n_samples, n_features)
-        What the probe reads.
-    y : ndarray of shape (n_samples,)
-        Labels; rows without one are left out.
-    held_out : ndarray of shape (n_samples,)
-        Rows to test on.
-
-    Returns
-    -------
-    float
-    """
-    # Two groups make two folds; the one that learns from the held-out rows alone is not used, and
-    # its warning that it lacks labels says nothing here. It costs a fifth more time at six plates.
-    with warnings.catch_warnings(), _one_blas_thread():
-        warnings.simplefilter("ignore", UserWarning)
-        result = linear_probe(X, y, groups=held_out)
-    return float(result.scores[(result.groups or ()).index((True,))])
 
 
 def _one_blas_thread() -> Any:
