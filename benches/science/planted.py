@@ -1,0 +1,142 @@
+"""Learners on the synthetic benchmark, beside the best that its true atoms allow."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import icfl
+from icfl.datasets import SyntheticBenchmark, make_synthetic_benchmark
+
+from .entrants import PLANTED, Entrant, available
+from .markdown import Column, note, row, start
+from .truth import N_TEST, SEED_OF_FIT, Truth, found, found_by, test_rows
+
+THRESHOLDS = (1.5, 2.0, 2.25, 2.5, 2.75, 3.0)
+MOST_ATOMS = 60
+N_CHOOSE = 4096
+"""Rows on which the threshold of the true atoms is chosen."""
+COLUMNS = (
+    Column("F1", "f1"),
+    Column("best F1", "best_f1"),
+    Column("matched cosine", "matched_cosine"),
+    Column("precision", "precision"),
+    Column("recall", "recall"),
+    Column("uniqueness", "uniqueness"),
+    Column("l0", "l0", decimals=1),
+    Column("explained variance", "explained_variance"),
+    Column("absorption", "absorption"),
+    Column("seconds", "seconds", decimals=1),
+)
+
+
+class Problem(NamedTuple):
+    """A benchmark with the size of what is learnt on it."""
+
+    bench: SyntheticBenchmark
+    truth: Truth
+    latents: int
+    k: int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what this command alone takes."""
+    parser.add_argument("--scale", default="0.1", help="0.02 to 1, or full")
+    parser.add_argument("--rows", type=int, default=800_000, help="training rows")
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--latents", type=int, help="instead of as many as the benchmark says")
+    parser.add_argument("--three-times", action="store_true", help="three times the latents")
+    parser.add_argument("--only", nargs="+", default=[], help="beginnings of rows' names")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print one table."""
+    if options.tiny:
+        options.scale, options.rows, options.passes = "0.02", 600, 1
+    problems = [_problem(seed, options) for seed in range(options.seeds)]
+    entrants, missing = available(PLANTED)
+    first = problems[0]
+    title = (
+        f"Benchmark of scale {options.scale}: {first.latents:,} latents for "
+        f"{len(first.truth.components):,} features in {first.truth.X.shape[1]} dimensions"
+    )
+    about = (
+        f"{options.passes} passes over {options.rows:,} rows; k = {first.k} of the autoencoders. "
+        f"Mean ± standard deviation over {options.seeds} seeds of data and fit."
+    )
+    start(title, about, ["learner", *(column.title for column in COLUMNS)])
+    wanted = tuple(options.only) or ""
+    for entrant in entrants:
+        if entrant.name.startswith(wanted):
+            _row(entrant.name, problems, lambda p, s, e=entrant: _fitted(e, p, s, options))
+    if "true atoms".startswith(wanted):
+        _row("true atoms", problems, lambda p, s: ceiling(p, options.n_jobs))
+    note(missing)
+
+
+def _row(
+    name: str, problems: list[Problem], measure: Callable[[Problem, int], Mapping[str, float]]
+) -> None:
+    numbers = [measure(problem, seed) for seed, problem in enumerate(problems)]
+    row([name, *(column.spread([n[column.metric] for n in numbers]) for column in COLUMNS)])
+
+
+def _problem(seed: int, options: argparse.Namespace) -> Problem:
+    scale = options.scale if options.scale == "full" else float(options.scale)
+    bench = make_synthetic_benchmark(scale, random_state=seed)
+    latents = (options.latents or bench.n_latents) * (3 if options.three_times else 1)
+    truth = test_rows(bench, 512 if options.tiny else N_TEST, options.n_jobs)
+    return Problem(bench, truth, latents, expected_active(bench, latents))
+
+
+def expected_active(bench: SyntheticBenchmark, n_features: int) -> int:
+    """Return how many of the most frequent features are active on a sample, no less than 1."""
+    return max(1, round(float(np.sort(bench.model.firing.frequency)[::-1][:n_features].sum())))
+
+
+def _fitted(
+    entrant: Entrant, problem: Problem, seed: int, options: argparse.Namespace
+) -> Mapping[str, float]:
+    model = entrant.build(
+        n_components=problem.latents,
+        n_nonzero=problem.k,
+        unit_norm_inputs=False,
+        max_iter=options.passes,
+        random_state=SEED_OF_FIT + seed,
+        n_jobs=options.n_jobs,
+    )
+    train = problem.bench.train(options.rows, n_jobs=options.n_jobs)
+    began = time.perf_counter()
+    model.fit(train)
+    return {"seconds": time.perf_counter() - began, **found_by(model, problem.truth)}
+
+
+def ceiling(problem: Problem, n_jobs: int | None) -> Mapping[str, float]:
+    """Return what the most frequent true atoms find, at the threshold of the best F1.
+
+    Nothing is learnt, and the threshold is chosen on rows that are judged: no learner of this size
+    can be expected to come above it. "seconds" are those of coding the test rows.
+    """
+    frequency = problem.bench.model.firing.frequency
+    chosen = np.argsort(-frequency, kind="stable")[: problem.latents]
+    atoms = problem.truth.components[np.sort(chosen)]
+    few = problem.truth.head(N_CHOOSE)
+
+    def coded(truth: Truth, threshold: float) -> Any:
+        return icfl.encode_omp(
+            truth.X,
+            atoms,
+            min(MOST_ATOMS, *atoms.shape),
+            threshold=threshold,
+            selection="positive",
+            n_jobs=n_jobs,
+        )
+
+    best = max(THRESHOLDS, key=lambda t: found(coded(few, t), atoms, few)["f1"])
+    began = time.perf_counter()
+    Z = coded(problem.truth, best)
+    return {"seconds": time.perf_counter() - began, **found(Z, atoms, problem.truth)}
