@@ -42,7 +42,7 @@ class Column(NamedTuple):
         return f"{text} ± {self.scale * half:.{self.decimals}f}"
 
     def spread(self, values: Sequence[float], *, signed: bool = False) -> str:
-        """Return mean ± standard deviation; NaN only where all values are, or some."""
+        """Return mean ± standard deviation; nothing if one of the values is NaN."""
         found = np.asarray(values, dtype=np.float64)
         half = float(found.std(ddof=1)) if len(found) > 1 else math.nan
         return self.show(float(found.mean()), half, signed=signed)

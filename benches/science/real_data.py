@@ -40,6 +40,12 @@ class RealData(NamedTuple):
         """The usual grouping."""
         return next(iter(self.groupings.values()))
 
+    def every(self, step: int) -> RealData:
+        """Return every so many rows."""
+        groupings = {name: groups[::step] for name, groups in self.groupings.items()}
+        X, label, control = self.X[::step], self.label[::step], self.control[::step]
+        return RealData(self.name, X, label, groupings, control)
+
 
 def wells() -> RealData:
     """Return the wells: a label for the cell type; plates, plate maps and time points."""
@@ -71,5 +77,6 @@ def tokens(path: str | Path, n_tokens: int = N_TOKENS) -> RealData:
 
 
 def chosen_data(path: str | None, *, tiny: bool) -> list[RealData]:
-    """Return the wells, and the tokens if it is said where they are."""
-    return [wells()] + ([tokens(path, 2_000 if tiny else N_TOKENS)] if path else [])
+    """Return the wells, and the tokens if it is said where they are; if `tiny`, some of each."""
+    found = [wells()] + ([tokens(path, 2_000 if tiny else N_TOKENS)] if path else [])
+    return [data.every(2) for data in found] if tiny else found

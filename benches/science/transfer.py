@@ -124,6 +124,7 @@ def _judged(
         "n_nonzero": size.k,
         "max_iter": None,
         "max_steps": size.steps,
+        "batch_size": 1024,
         "random_state": seed,
         "n_jobs": n_jobs,
     }

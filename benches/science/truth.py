@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from icfl.coding.model import seen_by
 from icfl.datasets import SyntheticBenchmark
 from icfl.metrics import feature_absorption, l0, recovery
 
@@ -49,14 +50,11 @@ def test_rows(bench: SyntheticBenchmark, n_rows: int, n_jobs: int | None) -> Tru
 
 def found_by(model: Any, truth: Truth) -> Mapping[str, float]:
     """Return what a fitted learner has found."""
-    X = truth.X
-    if model.unit_norm_inputs:  # codes are of rows as the dictionary sees them
-        X = X / np.linalg.norm(X, axis=1, keepdims=True)
     signed = getattr(model, "selection", "positive") == "positive"
     return found(
         model.transform(truth.X),
         model.components_,
-        truth._replace(X=X),
+        truth._replace(X=seen_by(model, truth.X)),
         bias=model.bias_,
         sign="signed" if signed else "absolute",
     )
