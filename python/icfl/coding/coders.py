@@ -18,7 +18,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -37,6 +37,7 @@ __all__ = [
     "Coder",
     "Codes",
     "OrthogonalPursuit",
+    "Pursuit",
     "TopK",
     "cached_dictionary",
     "codes_of",
@@ -143,6 +144,10 @@ class BlockPursuit:
         """One per iteration."""
         return self.n_iterations
 
+    def shortened(self, rounds: Callable[[int, int], int]) -> BlockPursuit:
+        """Return the same with rounds(n_iterations, atoms_per_iteration) iterations."""
+        return replace(self, n_iterations=rounds(self.n_iterations, self.atoms_per_iteration))
+
     def encode(
         self,
         dictionary: _core.Dictionary,
@@ -183,6 +188,10 @@ class OrthogonalPursuit:
         """One per atom."""
         return self.n_nonzero
 
+    def shortened(self, rounds: Callable[[int, int], int]) -> OrthogonalPursuit:
+        """Return the same with rounds(n_nonzero, 1) atoms."""
+        return replace(self, n_nonzero=rounds(self.n_nonzero, 1))
+
     def encode(
         self,
         dictionary: _core.Dictionary,
@@ -204,6 +213,9 @@ class OrthogonalPursuit:
             n_jobs,
         )
 
+
+Pursuit: TypeAlias = BlockPursuit | OrthogonalPursuit
+"""Coders that take atoms by what is left of a row, as long as it exceeds their threshold."""
 
 CODERS: Mapping[str, Callable[[Mapping[str, Any]], Coder]] = {
     "topk": lambda o: TopK(o["n_nonzero"]),

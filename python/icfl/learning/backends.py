@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numpy.typing import ArrayLike
 
 from icfl._validation import check_choice
-from icfl.coding.coders import BlockPursuit, Coder
+from icfl.coding.coders import Coder, Pursuit
 from icfl.exceptions import InputError, InputTypeError
 from icfl.learning.minibatches import TrainingRows
 from icfl.learning.stepper import Arrays, Stepper
+from icfl.learning.threshold import RunningThreshold
 from icfl.updates import Update
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ class Backend(ABC):
     @abstractmethod
     def pursuit(
         self,
-        coder: BlockPursuit,
+        coder: Pursuit,
         update: Update,
         fitted: Arrays,
         *,
         unit_norm: bool,
         coherence_limit: float | None,
+        threshold: RunningThreshold | None = None,
     ) -> Stepper:
         """Return what learns by turns of pursuit and update, from fitted arrays."""
 

@@ -9,6 +9,7 @@ Extracting biological concepts from microscopy foundation models", ICML 2025, ar
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from icfl import updates
 from icfl._validation import check_choice, check_n_jobs, check_number
-from icfl.coding.coders import BlockPursuit
+from icfl.coding.coders import BlockPursuit, OrthogonalPursuit, Pursuit
 from icfl.learning.backends import Backend, backend_of
 from icfl.learning.initialisation import initial_dictionary
 from icfl.learning.learner import Learner
@@ -25,6 +26,7 @@ from icfl.learning.parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_INIT,
     DEFAULT_MAX_ITER,
+    DEFAULT_REFIT,
     DEFAULT_UPDATE,
     PAPER,
     mini_batch,
@@ -32,6 +34,7 @@ from icfl.learning.parameters import (
 )
 from icfl.learning.pursuit import PursuitStepper
 from icfl.learning.stepper import Arrays, Stepper
+from icfl.learning.threshold import RunningThreshold
 
 __all__ = ["ICFL"]
 
@@ -47,9 +50,16 @@ class ICFL(Learner):
         Rounds of the encoder.
     atoms_per_iteration : int, default=5
         Atoms that join in a round.
-    threshold : float, default=0.0
+    refit : {"joint", "block"}, default="joint"
+        "joint": atoms join one at a time, ``n_iterations * atoms_per_iteration`` at most, and after
+        each of them the coefficients of all are fitted again (orthogonal matching pursuit,
+        `icfl.encode_omp`). "block": as published, `atoms_per_iteration` at a time, of which only
+        the newest are fitted (`icfl.encode_icfl`), at about half the cost.
+    threshold : float or "auto", default=0.0
         An atom joins only while its inner product with the residual exceeds it, so easy rows end
-        with fewer non-zeros; see `icfl.encode_icfl`. ``-inf`` is the published algorithm.
+        with fewer non-zeros. ``-inf`` is the published algorithm. "auto" follows the size of the
+        codes while learning and leaves the last one in `threshold_`: for data that are sums of few
+        features, whose number varies from row to row; see the Notes.
     selection : {"positive", "absolute"}, default="positive"
         Rank atoms by signed inner product, as published, or by its absolute value.
     update : {"online", "adam"} or an update of `icfl.updates`, default="online"
@@ -172,7 +182,8 @@ class ICFL(Learner):
         *,
         n_iterations: int = 20,
         atoms_per_iteration: int = 5,
-        threshold: float = 0.0,
+        refit: str = DEFAULT_REFIT,
+        threshold: float | str = 0.0,
         selection: str = "positive",
         update: Any = DEFAULT_UPDATE,
         learning_rate: float | None = None,
@@ -197,6 +208,7 @@ class ICFL(Learner):
         self.n_components = n_components
         self.n_iterations = n_iterations
         self.atoms_per_iteration = atoms_per_iteration
+        self.refit = refit
         self.threshold = threshold
         self.selection = selection
         self.update = update
@@ -245,12 +257,27 @@ class ICFL(Learner):
         """
         return cls(**{**PAPER, **overrides})
 
-    def _coder(self) -> BlockPursuit:
-        return BlockPursuit(
-            self.n_iterations, self.atoms_per_iteration, self.threshold, self.selection
-        )
+    def _coder(self) -> Pursuit:
+        learnt = float(getattr(self, "threshold_", 0.0))
+        threshold = learnt if self._follows else check_number(self.threshold, "threshold")
+        block = BlockPursuit(self.n_iterations, self.atoms_per_iteration, threshold, self.selection)
+        if check_choice(self.refit, "refit", ("joint", "block")) == "block":
+            return block
+        n_nonzero = block.n_iterations * block.atoms_per_iteration
+        return OrthogonalPursuit(n_nonzero, threshold, self.selection)
+
+    @property
+    def _follows(self) -> bool:
+        """Whether the threshold follows the codes."""
+        return isinstance(self.threshold, str) and self.threshold == "auto"
+
+    def _shapes(self, n_components: int, n_features: int) -> dict[str, tuple[int, ...]]:
+        own: dict[str, tuple[int, ...]] = {"threshold": ()} if self._follows else {}
+        return super()._shapes(n_components, n_features) | own
 
     def _check_own(self) -> None:
+        if self.refit == "joint" and not self._follows:
+            check_number(self.threshold, "threshold with refit='joint'", low=0.0)
         self._coder()
         check_choice(self.atom_norm, "atom_norm", ("unit", "free"))
         if self.coherence_limit is not None:
@@ -268,26 +295,34 @@ class ICFL(Learner):
             unit_norm=self.atom_norm == "unit",
             rng=rng,
         )
-        return {"components": components, "bias": bias}
+        first = {"components": components, "bias": bias}
+        return first | ({"threshold": np.zeros((), np.float32)} if self._follows else {})
 
     def _start(self, fitted: Arrays) -> Stepper:
+        value = updates.value_of(self.update, self.learning_rate)
+        if isinstance(value, updates.Online) and not isinstance(self.init, str):
+            value = replace(value, first_atoms=None)
+        threshold = RunningThreshold(float(fitted["threshold"])) if self._follows else None
         backend = backend_of(self)
         if backend is not None:
             return backend.pursuit(
                 self._coder(),
-                updates.value_of(self.update, self.learning_rate),
+                value,
                 fitted,
                 unit_norm=self.atom_norm == "unit",
                 coherence_limit=self.coherence_limit,
+                threshold=threshold,
             )
-        update = updates.start(
-            self.update,
+        update = value.start(
             fitted["components"],
             fitted["bias"],
-            learning_rate=self.learning_rate,
-            atom_norm=self.atom_norm,
+            unit_norm=self.atom_norm == "unit",
             coherence_limit=self.coherence_limit,
         )
         return PursuitStepper(
-            self._coder(), update, batch_size=mini_batch(self), n_jobs=check_n_jobs(self.n_jobs)
+            self._coder(),
+            update,
+            batch_size=mini_batch(self),
+            n_jobs=check_n_jobs(self.n_jobs),
+            threshold=threshold,
         )

@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_BATCH_SIZE",
     "DEFAULT_INIT",
     "DEFAULT_MAX_ITER",
+    "DEFAULT_REFIT",
     "DEFAULT_UPDATE",
     "PAPER",
     "check_parameters",
@@ -29,6 +30,7 @@ AUTO_EXPANSION = 8
 """Atoms per feature of ``n_components="auto"``."""
 
 DEFAULT_UPDATE = "online"
+DEFAULT_REFIT = "joint"
 DEFAULT_BATCH_SIZE = 1024
 BATCHES = 20
 """Mini-batches of a pass that ``batch_size="auto"`` makes of little data, which need many steps."""
@@ -40,6 +42,7 @@ PAPER: dict[str, Any] = {
     "n_components": 8192,
     "n_iterations": 20,
     "atoms_per_iteration": 5,
+    "refit": "block",
     "threshold": -np.inf,
     "selection": "positive",
     "update": "adam",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
-from icfl.coding.coders import BlockPursuit, Codes, gram_pays
+from icfl.coding.coders import Codes, Pursuit, gram_pays
 from icfl.learning.stepper import Arrays, Moment, Outcome, raising_floating_point_error
+from icfl.learning.threshold import RunningThreshold
 from icfl.updates import UpdateState
 
 __all__ = ["PursuitStepper"]
@@ -20,7 +23,7 @@ class PursuitStepper:
 
     Parameters
     ----------
-    coder : BlockPursuit
+    coder : BlockPursuit or OrthogonalPursuit
         How rows are encoded.
     update : UpdateState
         How the dictionary follows.
@@ -29,20 +32,32 @@ class PursuitStepper:
         Gram matrix is built.
     n_jobs : int or None
         Threads.
+    threshold : RunningThreshold, optional
+        In the place of the coder's.
     """
 
     def __init__(
-        self, coder: BlockPursuit, update: UpdateState, *, batch_size: int, n_jobs: int | None
+        self,
+        coder: Pursuit,
+        update: UpdateState,
+        *,
+        batch_size: int,
+        n_jobs: int | None,
+        threshold: RunningThreshold | None = None,
     ) -> None:
         self.update = update
+        self.threshold = threshold
         self._coder = coder
         self._batch_size = batch_size
         self._n_jobs = n_jobs
-        self._after: UpdateState | None = None
+        self._after: tuple[UpdateState, RunningThreshold | None] | None = None
 
     def advance(self, X: NDArray[np.float32], moment: Moment) -> Outcome:
         """Encode a mini-batch and form the next state of the update."""
-        codes = self._encode(X, self._learning_coder(moment.progress))
+        if self.threshold is not None and moment.step == 0:
+            self.threshold.begin(np.linalg.norm(X - self.update.bias, axis=1))
+        n_active = active_atoms(self.update, moment.progress)
+        codes = self._encode(X, self._learning_coder(moment.progress), n_active)
         after = self.update.step(
             X,
             codes,
@@ -55,21 +70,26 @@ class PursuitStepper:
         measured = getattr(after, "measured", None) or _core.reconstruction_sums(
             X, codes, self.update.components, self.update.bias, self._n_jobs
         )
-        self._after = after
+        threshold = self.threshold
+        if threshold is not None:
+            sizes = np.abs(codes[2], dtype=np.float64)
+            threshold = threshold.after(float(sizes @ sizes), float(sizes.sum()))
+        self._after = after, threshold
         return Outcome.of_codes(codes, measured, after.n_replaced)
 
     def commit(self) -> None:
         """Put the next state in place."""
         if self._after is not None:
-            self.update, self._after = self._after, None
+            (self.update, self.threshold), self._after = self._after, None
 
     def fitted(self) -> Arrays:
         """Return dictionary and bias."""
-        return {"components": self.update.components, "bias": self.update.bias}
+        fitted = {"components": self.update.components, "bias": self.update.bias}
+        return fitted | ({} if self.threshold is None else {"threshold": self.threshold.array})
 
     def encode(self, X: NDArray[np.float32]) -> Codes:
         """Encode with all iterations."""
-        return self._encode(X, self._coder)
+        return self._encode(X, self._with_threshold(self._coder), len(self.update.components))
 
     def decode(self, codes: Codes) -> NDArray[np.float32]:
         """Return what codes stand for."""
@@ -81,25 +101,44 @@ class PursuitStepper:
             _core.survey_rows(self.update.components, False, self._n_jobs)
 
     def grows(self, moment: Moment) -> bool:
-        """Whether the update will learn with more iterations later."""
-        full = self._learning_coder(1.0).n_iterations
-        return self._learning_coder(moment.progress).n_iterations < full
+        """Whether the update will learn with more iterations, or more atoms, later."""
+        return grows(self._coder, self.update, moment.progress)
 
     def arrays(self) -> Arrays:
-        """Return the update's own arrays."""
-        return self.update.arrays()
+        """Return the update's own arrays, and the threshold's."""
+        return self.update.arrays() | ({} if self.threshold is None else self.threshold.arrays())
 
     def set_arrays(self, arrays: Arrays) -> None:
         """Take back what `arrays` returned."""
         self.update.set_arrays(arrays)
+        if self.threshold is not None:
+            self.threshold.set_arrays(arrays)
 
-    def _learning_coder(self, progress: float | None) -> BlockPursuit:
-        coder = self._coder
-        rounds = self.update.rounds(coder.n_iterations, coder.atoms_per_iteration, progress)
-        return replace(coder, n_iterations=rounds)
+    def _learning_coder(self, progress: float | None) -> Pursuit:
+        return self._with_threshold(learning_coder(self._coder, self.update, progress))
 
-    def _encode(self, X: NDArray[np.float32], coder: BlockPursuit) -> Codes:
+    def _with_threshold(self, coder: Pursuit) -> Pursuit:
+        return coder if self.threshold is None else replace(coder, threshold=self.threshold.value)
+
+    def _encode(self, X: NDArray[np.float32], coder: Pursuit, n_active: int) -> Codes:
         with raising_floating_point_error():
-            dictionary = _core.Dictionary(self.update.components)
-        use_gram = gram_pays(len(self.update.components), self._batch_size, coder.rounds)
+            dictionary = _core.Dictionary(self.update.components[:n_active])
+        use_gram = gram_pays(n_active, self._batch_size, coder.rounds)
         return coder.encode(dictionary, X, self.update.bias, use_gram=use_gram, n_jobs=self._n_jobs)
+
+
+def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursuit:
+    """Return the coder with as many rounds as the update wants to learn with."""
+    return coder.shortened(partial(update.rounds, progress=progress))
+
+
+def active_atoms(update: Any, progress: float | None) -> int:
+    """Return with how many atoms the update learns; one of the user's own need not say."""
+    active = getattr(update, "active", None)
+    return len(update.components) if active is None else int(active(progress))
+
+
+def grows(coder: Pursuit, update: Any, progress: float | None) -> bool:
+    """Whether the update will learn with more rounds or atoms later."""
+    now, full = (learning_coder(coder, update, share).rounds for share in (progress, 1.0))
+    return now < full or active_atoms(update, progress) < len(update.components)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numpy.typing import ArrayLike
 
 from icfl._validation import check_choice, check_count, check_flag
-from icfl.coding.coders import BlockPursuit, Coder
+from icfl.coding.coders import Coder, Pursuit
 from icfl.exceptions import InputError, InputTypeError, MissingDependencyError
 from icfl.learning.backends import Backend
 from icfl.learning.minibatches import TrainingRows
 from icfl.learning.stepper import Arrays, Stepper
+from icfl.learning.threshold import RunningThreshold
 from icfl.updates import Update
 
 if TYPE_CHECKING:
@@ -212,18 +213,19 @@ class TorchBackend(Backend):
 
     def pursuit(
         self,
-        coder: BlockPursuit,
+        coder: Pursuit,
         update: Update,
         fitted: Arrays,
         *,
         unit_norm: bool,
         coherence_limit: float | None,
+        threshold: RunningThreshold | None = None,
     ) -> Stepper:
         """Return what learns by turns of pursuit and update; the learners call this.
 
         Parameters
         ----------
-        coder : BlockPursuit
+        coder : BlockPursuit or OrthogonalPursuit
             How rows are encoded.
         update : Adam or Online
             How the dictionary follows.
@@ -233,6 +235,8 @@ class TorchBackend(Backend):
             Whether atoms are kept at unit norm.
         coherence_limit : float or None
             Cosine above which atoms count as saying the same; None never replaces any.
+        threshold : RunningThreshold, optional
+            In the place of the coder's.
 
         Returns
         -------
@@ -242,7 +246,13 @@ class TorchBackend(Backend):
         from icfl.torch.icfl import TorchPursuitStepper
 
         return TorchPursuitStepper(
-            coder, update, fitted, self, unit_norm=unit_norm, coherence_limit=coherence_limit
+            coder,
+            update,
+            fitted,
+            self,
+            unit_norm=unit_norm,
+            coherence_limit=coherence_limit,
+            threshold=threshold,
         )
 
     def fitted(self, model: Learner) -> Any:

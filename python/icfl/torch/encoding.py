@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from icfl.autoencoders.jump_relu import Gated
-from icfl.coding.coders import Above, BlockPursuit, Codes, TopK
+from icfl.coding.coders import Above, BlockPursuit, Codes, OrthogonalPursuit, Pursuit, TopK
 from icfl.exceptions import InputError
 from icfl.torch.adam import Tensors
 from icfl.torch.memory import rows_at_once
-from icfl.torch.pursuit import Pursuit
+from icfl.torch.orthogonal import pursuit_of
 from icfl.torch.selection import largest
 
 __all__ = ["Encoder", "Piece", "decode"]
@@ -97,11 +97,11 @@ def _gated(coder: Gated, arrays: Tensors, gram_budget: int, n_rows: int) -> Any:
     return encode
 
 
-@_encoder.register
-def _pursuit(coder: BlockPursuit, arrays: Tensors, gram_budget: int, n_rows: int) -> Any:
-    products = n_rows * (coder.n_iterations - 1)
-    pursuit = Pursuit(arrays["components"], arrays["bias"], gram_budget, products)
-    return lambda x: pursuit.encode(x, coder)
+@_encoder.register(BlockPursuit)
+@_encoder.register(OrthogonalPursuit)
+def _pursuit(coder: Pursuit, arrays: Tensors, gram_budget: int, n_rows: int) -> Any:
+    products = n_rows * (coder.rounds - 1)
+    return pursuit_of(coder, arrays["components"], arrays["bias"], gram_budget, products).encode
 
 
 def decode(codes: Tensor, arrays: Tensors) -> Tensor:

@@ -7,19 +7,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from icfl.coding.coders import BlockPursuit
+from icfl.coding.coders import Pursuit
 from icfl.exceptions import InputError
+from icfl.learning.pursuit import active_atoms, grows, learning_coder
 from icfl.learning.stepper import Arrays, Moment, Outcome
+from icfl.learning.threshold import RunningThreshold
 from icfl.torch.adam import Tensors
 from icfl.torch.arrays import to_device
 from icfl.torch.backend import TorchBackend
 from icfl.torch.encoding import decode
 from icfl.torch.measure import column_moments, outcome
+from icfl.torch.memory import wide
 from icfl.torch.modes import without_modes
 from icfl.torch.online import DeviceOnline
-from icfl.torch.pursuit import Pursuit
+from icfl.torch.orthogonal import pursuit_of
 from icfl.torch.stepper import DeviceStepper
 from icfl.torch.updates import DeviceAdam, DeviceUpdate
 from icfl.updates import Adam, Online
@@ -35,7 +40,7 @@ class TorchPursuitStepper(DeviceStepper):
 
     Parameters
     ----------
-    coder : BlockPursuit
+    coder : BlockPursuit or OrthogonalPursuit
         How rows are encoded.
     update : Adam or Online
         How the dictionary follows.
@@ -47,6 +52,8 @@ class TorchPursuitStepper(DeviceStepper):
         Whether atoms are kept at unit norm.
     coherence_limit : float or None
         Cosine above which atoms count as saying the same; None never replaces any.
+    threshold : RunningThreshold, optional
+        In the place of the coder's.
 
     Raises
     ------
@@ -56,69 +63,97 @@ class TorchPursuitStepper(DeviceStepper):
 
     def __init__(
         self,
-        coder: BlockPursuit,
+        coder: Pursuit,
         update: Any,
         fitted: Arrays,
         backend: TorchBackend,
         *,
         unit_norm: bool,
         coherence_limit: float | None,
+        threshold: RunningThreshold | None = None,
     ) -> None:
         super().__init__(backend)
         if type(update) not in UPDATES:
             known = " or ".join(f"icfl.updates.{kind.__name__}" for kind in UPDATES)
             raise InputError(f"update must be {known} with backend='torch', got {update!r}")
-        tensors = {name: to_device(array, self._device) for name, array in fitted.items()}
+        arrays = {name: fitted[name] for name in ("components", "bias")}
+        tensors = {name: to_device(array, self._device) for name, array in arrays.items()}
         self._group.share(tensors.values())
         self._host = fitted if self._group.size == 1 else None
         self._pursuit_coder = coder
         self.update = UPDATES[type(update)](
             update, tensors["components"], tensors["bias"], unit_norm, coherence_limit, self._group
         )
-        self._after: DeviceUpdate | None = None
+        self.threshold = threshold
+        self._after: tuple[DeviceUpdate, RunningThreshold | None] | None = None
 
     @without_modes
     def advance(self, X: Any, moment: Moment) -> Outcome:
         """Encode a mini-batch and form the next state of the update."""
         x, update = self._rows(X), self.update
-        coder = self._learning_coder(moment.progress)
-        products = len(x) * (coder.n_iterations - 1)
-        pursuit = Pursuit(update.components, update.bias, self._backend.gram_budget, products)
-        codes = pursuit.encode(x, coder)
+        if self.threshold is not None and moment.step == 0:
+            norms = torch.linalg.vector_norm(x - update.bias, dim=1)
+            parts = self._group.gather(norms)
+            self.threshold.begin(np.concatenate([part.numpy(force=True) for part in parts]))
+        coder = self._with_threshold(learning_coder(self._pursuit_coder, update, moment.progress))
+        codes = self._encode(x, coder, active_atoms(update, moment.progress))
         residual = x - decode(codes, self._tensors())
         measured = column_moments(x, self._group, moment.step)
         after = update.step(x, codes, residual, measured.n_rows, moment)
         found = outcome(x, residual, codes, measured, self._group, after.n_replaced)
         if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
-        self._after = after
+        self._after = after, self._next_threshold(codes)
         return found
 
     def commit(self) -> None:
         """Put the next state in place."""
         if self._after is not None:
-            self.update, self._after, self._host = self._after, None, None
+            (self.update, self.threshold), self._after, self._host = self._after, None, None
+
+    def fitted(self) -> Arrays:
+        """Return dictionary and bias, and the threshold where there is one."""
+        host = super().fitted()
+        if self.threshold is not None:
+            host["threshold"] = self.threshold.array
+        return host
 
     def grows(self, moment: Moment) -> bool:
-        """Whether the update will learn with more iterations later."""
-        full = self._learning_coder(1.0).n_iterations
-        return self._learning_coder(moment.progress).n_iterations < full
+        """Whether the update will learn with more iterations, or more atoms, later."""
+        return grows(self._pursuit_coder, self.update, moment.progress)
 
     def arrays(self) -> Arrays:
-        """Return the update's own arrays."""
-        return self.update.arrays()
+        """Return the update's own arrays, and the threshold's."""
+        return self.update.arrays() | ({} if self.threshold is None else self.threshold.arrays())
 
     def set_arrays(self, arrays: Arrays) -> None:
         """Take back what `arrays` returned."""
         self.update.set_arrays(arrays)
+        if self.threshold is not None:
+            self.threshold.set_arrays(arrays)
 
-    def _learning_coder(self, progress: float | None) -> BlockPursuit:
-        coder = self._pursuit_coder
-        rounds = self.update.rounds(coder.n_iterations, coder.atoms_per_iteration, progress)
-        return replace(coder, n_iterations=rounds)
+    def _encode(self, x: Tensor, coder: Pursuit, n_active: int) -> Tensor:
+        """Encode with the first atoms; the others have codes of zero."""
+        update = self.update
+        products = len(x) * (coder.rounds - 1)
+        atoms = update.components[:n_active]
+        pursuit = pursuit_of(coder, atoms, update.bias, self._backend.gram_budget, products)
+        return torch.nn.functional.pad(pursuit.encode(x), (0, len(update.components) - n_active))
 
-    def _coder(self) -> BlockPursuit:
-        return self._pursuit_coder
+    def _next_threshold(self, codes: Tensor) -> RunningThreshold | None:
+        if self.threshold is None:
+            return None
+        sizes = codes.to(wide(codes.device)).abs()
+        sums = torch.stack([sizes.square().sum(), sizes.sum()])
+        self._group.sum([sums])
+        squares, total = sums.tolist()
+        return self.threshold.after(squares, total)
+
+    def _with_threshold(self, coder: Pursuit) -> Pursuit:
+        return coder if self.threshold is None else replace(coder, threshold=self.threshold.value)
+
+    def _coder(self) -> Pursuit:
+        return self._with_threshold(self._pursuit_coder)
 
     def _tensors(self) -> Tensors:
         return {"components": self.update.components, "bias": self.update.bias}

@@ -21,7 +21,16 @@ from icfl.torch.arrays import to_host
 from icfl.torch.memory import wide
 from icfl.torch.updates import DeviceUpdate, normalised
 from icfl.updates import Online
-from icfl.updates.online import FEWEST_USES, SETTLE, USAGE_WINDOW, draw, growing_rounds, redundant
+from icfl.updates.disentangling import disentangled
+from icfl.updates.online import (
+    FEWEST_USES,
+    SETTLE,
+    USAGE_WINDOW,
+    arrived,
+    draw,
+    growing_rounds,
+    redundant,
+)
 
 __all__ = ["DeviceOnline"]
 
@@ -77,6 +86,12 @@ class DeviceOnline(DeviceUpdate):
         self._uses = np.zeros(m, dtype=np.int64)
         self._counted = 0
         self._n_batches = 0
+        self._first = min(options.first_atoms or m, m)
+        self._arrived = self._first
+
+    def active(self, progress: float | None) -> int:
+        """Return how many atoms, from the first on, the next mini-batch is encoded with."""
+        return len(self.components) if progress is None else self._arrived
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return the iterations to learn with: growing, and not beyond what d can identify."""
@@ -97,9 +112,17 @@ class DeviceOnline(DeviceUpdate):
         self._group.sum([uses])
         after._uses = self._uses + uses.numpy(force=True)
         after._counted += n_rows
+        active = self.active(moment.progress)
+        after._arrived = arrived(active, self._first, len(self._uses), moment.progress)
+        empty = np.arange(active, after._arrived)
         settled = moment.progress is not None and moment.progress >= SETTLE
         if not settled and after._n_batches % self._options.replace_every == 0:
-            after._replace(x, codes, moment.rng)
+            if (1.0 if moment.progress is None else moment.progress) <= self._options.disentangle:
+                after._disentangle(active)
+            freed = [after._redundant(active), after._unused(active), empty]
+            empty = np.unique(np.concatenate(freed))
+        if len(empty):
+            after._replace(empty, x, codes, moment.rng)
         return after
 
     def _accumulated(self, x: Tensor, codes: Tensor, n_rows: int, keep: float) -> Statistics:
@@ -110,8 +133,23 @@ class DeviceOnline(DeviceUpdate):
         # The compiled code holds `keep` as float32.
         return Statistics(a, b, s, t, weight * float(np.float32(keep)) + n_rows)
 
-    def _replace(self, x: Tensor, codes: Tensor, rng: np.random.Generator) -> None:
-        freed = np.union1d(self._redundant(), self._unused())
+    def _disentangle(self, active: int) -> None:
+        if self._coherence_limit is None:
+            return
+        known, (m, _) = self._statistics, self.components.shape
+        atoms, changed = disentangled(
+            self.components[:active].numpy(force=True),
+            known.code_products.view(m, m)[:active, :active].numpy(force=True),
+            known.code_sums[:active].numpy(force=True),
+            known.weight,
+            None,
+        )
+        self.components[:active] = self._there(atoms)  # a new tensor of this step
+        self._statistics.clear(self._there(changed))
+
+    def _replace(
+        self, freed: NDArray[np.int64], x: Tensor, codes: Tensor, rng: np.random.Generator
+    ) -> None:
         residual = x - codes @ self.components - self.bias
         own = residual.to(wide(x.device)).square_().sum(dim=1)
         shares = self._group.gather(own)
@@ -132,16 +170,16 @@ class DeviceOnline(DeviceUpdate):
         self.components[places] = directions  # a new tensor of this step, as the statistics are
         self._statistics.clear(places)
 
-    def _redundant(self) -> NDArray[np.int64]:
+    def _redundant(self, active: int) -> NDArray[np.int64]:
         if self._coherence_limit is None:
             return np.empty(0, dtype=np.int64)
-        atoms = self.components.numpy(force=True)
-        return redundant(atoms, self._statistics.energy, self._coherence_limit, None)
+        atoms = self.components[:active].numpy(force=True)
+        return redundant(atoms, self._statistics.energy[:active], self._coherence_limit, None)
 
-    def _unused(self) -> NDArray[np.int64]:
+    def _unused(self, active: int) -> NDArray[np.int64]:
         if self._counted < USAGE_WINDOW * len(self._uses):
             return np.empty(0, dtype=np.int64)
-        unused = np.flatnonzero(self._uses < FEWEST_USES)
+        unused = np.flatnonzero(self._uses[:active] < FEWEST_USES)
         self._uses, self._counted = np.zeros_like(self._uses), 0
         return unused
 
@@ -152,7 +190,7 @@ class DeviceOnline(DeviceUpdate):
         return to_host(named) | {
             "weight": np.array([weight], dtype=np.float64),
             "uses": self._uses,
-            "counters": np.array([self._counted, self._n_batches], dtype=np.int64),
+            "counters": np.array([self._counted, self._n_batches, self._arrived], dtype=np.int64),
         }
 
     def set_arrays(self, arrays: Arrays) -> None:
@@ -164,7 +202,8 @@ class DeviceOnline(DeviceUpdate):
         )
         self._statistics = Statistics(a, b, s, t, float(arrays["weight"][0]))
         self._uses = np.array(arrays["uses"], dtype=np.int64)
-        self._counted, self._n_batches = (int(count) for count in arrays["counters"])
+        counters = (int(count) for count in arrays["counters"])
+        self._counted, self._n_batches, self._arrived = counters
 
     def to(self, device: torch.device) -> DeviceOnline:
         """Return the same state on another device."""

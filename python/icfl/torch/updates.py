@@ -60,6 +60,10 @@ class DeviceUpdate(ABC):
         self._coherence_limit = coherence_limit
         self._group = group
 
+    def active(self, progress: float | None) -> int:
+        """Return how many atoms, from the first on, the next mini-batch is encoded with."""
+        return len(self.components)
+
     @abstractmethod
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return how many of a pursuit's iterations the next mini-batch is encoded with."""

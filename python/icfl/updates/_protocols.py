@@ -37,6 +37,9 @@ class UpdateState(Protocol):
     n_replaced: int
     measured: ReconstructionSums | None
 
+    def active(self, progress: float | None) -> int:
+        """Return how many atoms, from the first on, the next mini-batch is encoded with."""
+
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return how many of a pursuit's iterations the next mini-batch is encoded with.
 

@@ -97,6 +97,10 @@ class AdamState:
         m, d = components.shape
         self._moments = _core.AdamUpdate(m, d, options.learning_rate, unit_norm)
 
+    def active(self, progress: float | None) -> int:
+        """Return the number of atoms: all learn from the first step on."""
+        return len(self.components)
+
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return `n_iterations`: the paper learns as it encodes."""
         return n_iterations

@@ -16,6 +16,11 @@ have no atom at all. So every few steps places are freed and given to what is re
   samples is expected 10 times in that window and is missed by chance once in 360 looks.
 - Its place goes to the residual direction of a sample of the mini-batch, drawn with probability
   proportional to ‖r‖², and its statistics start anew.
+- Atoms that hold the same feature are taken apart: `icfl.updates.disentangling`.
+
+Learning starts with a few atoms, and the others come over the first quarter of the planned steps, each
+from a residual: what many samples have in common gets its atom before what few have, and what few
+have is then found beside it rather than mixed with it.
 
 Encoding starts with one iteration a sample and grows to the full number over the first 60 % of the
 planned steps: a dictionary that knows little yet can only fit noise with more. The number stays
@@ -33,8 +38,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
-from icfl._validation import check_count
+from icfl._validation import check_count, check_number
 from icfl.updates._protocols import Codes, ReconstructionSums
+from icfl.updates.disentangling import disentangled
 
 __all__ = ["Online"]
 
@@ -50,6 +56,8 @@ non-zeros of the paper.
 """
 GROWTH = 0.6
 """Share of the planned steps over which iterations grow to their full number."""
+ARRIVAL = 0.25
+"""Share of the planned steps over which atoms come, each step by the same factor."""
 SETTLE = 0.9
 """Share of the planned steps after which nothing is replaced any more."""
 FEWEST_USES = 3
@@ -67,12 +75,19 @@ class Online:
         Mini-batches over which statistics are averaged: from the second on, the older ones are
         multiplied by ``1 - 1 / min(t, memory)`` at step t.
     replace_every : int, default=10
-        Steps between two searches for redundant and unused atoms.
+        Steps between two searches for redundant, unused and entangled atoms.
+    first_atoms : int or None, default=8
+        Atoms to start with where the number of steps is planned; None starts with all. A dictionary
+        that the user gives is always taken whole.
+    disentangle : float, default=0.5
+        Share of the planned steps, in [0, 1], over which atoms that hold the same feature are taken
+        apart; without a plan they are if it is 1. More is better where features form hierarchies
+        (0.9), less where many rare ones do not: see docs/science.md.
 
     Raises
     ------
-    InputError
-        If an option is not a positive integer.
+    InputError, InputTypeError
+        If an option is out of range.
 
     Notes
     -----
@@ -91,10 +106,15 @@ class Online:
 
     memory: int = 100
     replace_every: int = 10
+    first_atoms: int | None = 8
+    disentangle: float = 0.5
 
     def __post_init__(self) -> None:
         check_count(self.memory, "memory")
         check_count(self.replace_every, "replace_every")
+        if self.first_atoms is not None:
+            check_count(self.first_atoms, "first_atoms")
+        check_number(self.disentangle, "disentangle", low=0.0, high=1.0)
 
     def start(
         self,
@@ -147,6 +167,12 @@ class OnlineState:
         self._uses = np.zeros(len(components), dtype=np.int64)
         self._counted = 0
         self._n_batches = 0
+        self._first = min(options.first_atoms or len(components), len(components))
+        self._arrived = self._first
+
+    def active(self, progress: float | None) -> int:
+        """Return how many atoms, from the first on, the next mini-batch is encoded with."""
+        return len(self.components) if progress is None else self._arrived
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return the iterations to learn with: growing, and not beyond what d can identify."""
@@ -173,15 +199,42 @@ class OnlineState:
         )
         after._uses = self._uses + np.bincount(codes[1], minlength=len(self._uses))
         after._counted += len(X)
+        active = self.active(progress)
+        after._arrived = arrived(active, self._first, len(self._uses), progress)
+        empty = np.arange(active, after._arrived)
         settled = progress is not None and progress >= SETTLE
         if not settled and after._n_batches % self._options.replace_every == 0:
-            after._replace(X, codes, rng, n_jobs)
+            if (1.0 if progress is None else progress) <= self._options.disentangle:
+                after._disentangle(active, n_jobs)
+            freed = [after._redundant(active, n_jobs), after._unused(active), empty]
+            empty = np.unique(np.concatenate(freed))
+        if len(empty):
+            after._replace(empty, X, codes, rng, n_jobs)
         return after
 
+    def _disentangle(self, active: int, n_jobs: int | None) -> None:
+        if self._coherence_limit is None:
+            return
+        known: dict[str, NDArray[Any]] = dict(self._statistics.arrays())
+        products = known["code_products"].reshape(len(self._uses), -1)
+        self.components = self.components.copy()
+        self.components[:active], changed = disentangled(
+            self.components[:active],
+            products[:active, :active],
+            known["code_sums"][:active],
+            float(known["weight"][0]),
+            n_jobs,
+        )
+        self._statistics.clear(changed)
+
     def _replace(
-        self, X: NDArray[np.float32], codes: Codes, rng: np.random.Generator, n_jobs: int | None
+        self,
+        freed: NDArray[np.int64],
+        X: NDArray[np.float32],
+        codes: Codes,
+        rng: np.random.Generator,
+        n_jobs: int | None,
     ) -> None:
-        freed = np.union1d(self._redundant(n_jobs), self._unused())
         residuals = X - _core.decode(codes, self.components, self.bias, n_jobs)
         weights = np.square(residuals, dtype=np.float64).sum(axis=1)
         chosen = draw(weights, len(freed), rng)
@@ -194,29 +247,31 @@ class OnlineState:
         self._statistics.clear(freed)
         self.n_replaced = len(freed)
 
-    def _redundant(self, n_jobs: int | None) -> NDArray[np.int64]:
+    def _redundant(self, active: int, n_jobs: int | None) -> NDArray[np.int64]:
         if self._coherence_limit is None:
             return np.empty(0, dtype=np.int64)
-        return redundant(self.components, self._statistics.energy, self._coherence_limit, n_jobs)
+        energy = self._statistics.energy[:active]
+        return redundant(self.components[:active], energy, self._coherence_limit, n_jobs)
 
-    def _unused(self) -> NDArray[np.int64]:
+    def _unused(self, active: int) -> NDArray[np.int64]:
         if self._counted < USAGE_WINDOW * len(self._uses):
             return np.empty(0, dtype=np.int64)
-        unused = np.flatnonzero(self._uses < FEWEST_USES)
+        unused = np.flatnonzero(self._uses[:active] < FEWEST_USES)
         self._uses = np.zeros_like(self._uses)
         self._counted = 0
         return unused
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the statistics and the counts."""
-        counters = np.array([self._counted, self._n_batches], dtype=np.int64)
+        counters = np.array([self._counted, self._n_batches, self._arrived], dtype=np.int64)
         return {**self._statistics.arrays(), "uses": self._uses, "counters": counters}
 
     def set_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take back what `arrays` returned."""
         self._statistics.set_arrays(arrays)
         self._uses = np.array(arrays["uses"], dtype=np.int64)
-        self._counted, self._n_batches = (int(count) for count in arrays["counters"])
+        counters = (int(count) for count in arrays["counters"])
+        self._counted, self._n_batches, self._arrived = counters
 
 
 def growing_rounds(
@@ -226,6 +281,14 @@ def growing_rounds(
     most = int(IDENTIFIABLE * n_features / atoms_per_iteration)
     share = 1.0 if progress is None else min(1.0, progress / GROWTH)
     return max(1, round(min(n_iterations, most) * share))
+
+
+def arrived(active: int, first: int, n_components: int, progress: float | None) -> int:
+    """Return how many atoms there are after a step that began with `active` of them."""
+    if progress is None or progress >= ARRIVAL:
+        return n_components
+    due = first * (n_components / first) ** (progress / ARRIVAL)
+    return max(active, min(n_components, int(due)))
 
 
 def redundant(

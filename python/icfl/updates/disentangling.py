@@ -1,0 +1,147 @@
+"""Atoms that hold more than one feature are taken apart.
+
+Where features form a hierarchy (a kind of cell, and its state) the child fires only with its
+parent, and "parent and child" in one atom saves a non-zero: sparsity and reconstruction prefer it
+to the two atoms, whatever is true (absorption: Chanin et al., arXiv:2409.14507). What decides
+against it here is that features lie in directions of their own:
+
+- A *companion* of atom m is one that fires more often than m, and that is missing on the samples on
+  which m fires at most half as often as elsewhere. As its coefficient can make good for any part of it in d_m, data say nothing
+  about that part, and d_m gives it up: it becomes orthogonal to its companions.
+- Two atoms may hold the same feature and never fire together, as "parent" and "parent and child"
+  do. Of two with a larger cosine than `limit_for` says, the less used one keeps what is orthogonal
+  to the other, and its statistics start anew.
+
+How often atoms fire, and together, is read from the statistics of the online update: with
+A = Σ z zᵀ and s = Σ z, atom m fires s_m² / A_mm times, with codes of the size A_mm / s_m.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icfl import _core
+
+__all__ = ["disentangled", "limit_for"]
+
+MISSING = 0.5
+"""How often a companion may be missing, as a share of how often it is missing overall. Counted
+without regard to the latter, features that fire on half of all samples would be everyone's."""
+LOWEST_LIMIT = 0.4
+"""Two of three features in common have a cosine of 0.82, one of two 0.71, one of two each 0.5."""
+LEAST_LEFT = 0.2
+"""Norm of what has to be left of a unit atom: less is no direction of its own but noise."""
+BLOCK = 1 << 22
+"""Entries of A that are looked at together."""
+
+
+def limit_for(n_components: int, n_features: int) -> float:
+    """Return the cosine above which two atoms hold something in common.
+
+    Of M random directions in d dimensions the closest two have a cosine of about
+    sqrt(4 ln M / d), which is no sign of anything; above 1 nothing is.
+    """
+    return max(LOWEST_LIMIT, math.sqrt(4.0 * math.log(max(n_components, 2)) / n_features))
+
+
+def disentangled(
+    components: NDArray[np.float32],
+    code_products: NDArray[np.float32],
+    code_sums: NDArray[np.float32],
+    weight: float,
+    n_jobs: int | None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return atoms without what others hold.
+
+    Parameters
+    ----------
+    components : ndarray of shape (M, d), float32
+        Atoms, of any norm, which they keep.
+    code_products : ndarray of shape (M, M), float32
+        A = Σ z zᵀ.
+    code_sums : ndarray of shape (M,), float32
+        s = Σ z.
+    weight : float
+        Σ 1.
+    n_jobs : int or None
+        Threads.
+
+    Returns
+    -------
+    components : ndarray of shape (M, d), float32
+        The atoms; a new array.
+    changed : ndarray of int64
+        Atoms that shared a direction, whose statistics no longer say anything.
+    """
+    norms = np.linalg.norm(components, axis=1, keepdims=True)
+    atoms = np.divide(components, norms, out=np.zeros_like(components), where=norms > 0)
+    energy = code_products.diagonal().astype(np.float64)
+    # Atoms that are mostly part of a sum with a negative sign are nobody's companions.
+    fires = (code_sums > 0) & (energy > 0)
+    sums = code_sums.astype(np.float64)
+    uses = np.divide(sums, energy, out=np.zeros_like(energy), where=fires) * sums
+    for atom, others in _companions(code_products, sums, energy, uses, weight):
+        _leave(atoms, atom, others)
+    limit = limit_for(*components.shape)
+    changed = _without_shared(atoms, uses, limit, n_jobs) if limit < 1.0 else []
+    # Untouched atoms keep their bits.
+    moved = np.flatnonzero((atoms * norms != components).any(axis=1))
+    result = components.copy()
+    result[moved] = atoms[moved] * norms[moved]
+    return result, np.array(sorted(changed), dtype=np.int64)
+
+
+def _companions(
+    products: NDArray[np.float32],
+    sums: NDArray[np.float64],
+    energy: NDArray[np.float64],
+    uses: NDArray[np.float64],
+    weight: float,
+) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Yield atoms that have companions, the most used first, and these."""
+    fires = uses > 0
+    size = np.divide(energy, sums, out=np.zeros_like(energy), where=fires)
+    # Least n_mj / n_m, with n_mj = A_mj / (size_m size_j) and n_m = s_m / size_m.
+    share = 1.0 - MISSING * (1.0 - uses / weight)
+    found: list[tuple[int, NDArray[np.intp]]] = []
+    step = max(1, BLOCK // len(uses))
+    for first in range(0, len(uses), step):
+        rows = slice(first, first + step)
+        least = np.outer(sums[rows], share * size)
+        joint = (products[rows] > least) & (uses > uses[rows, None]) & fires[rows, None]
+        found += [(first + int(m), np.flatnonzero(joint[m])) for m in np.flatnonzero(joint.any(1))]
+    yield from sorted(found, key=lambda pair: -uses[pair[0]])
+
+
+def _without_shared(
+    atoms: NDArray[np.float32], uses: NDArray[np.float64], limit: float, n_jobs: int | None
+) -> list[int]:
+    """Take from atoms, in place, what more used ones hold; return which."""
+    pairs = np.array(_core.coherent_atoms(atoms, limit, n_jobs), dtype=np.int64)
+    rank = np.empty(len(uses), dtype=np.int64)
+    rank[np.argsort(-uses, kind="stable")] = np.arange(len(uses))
+    before = np.where(rank[pairs[0]] < rank[pairs[1]], pairs, pairs[::-1])
+    changed = []
+    for atom in sorted(set(before[1].tolist()), key=rank.__getitem__):
+        others = before[0][before[1] == atom]
+        # Those before it may have turned meanwhile.
+        others = others[atoms[others] @ atoms[atom] > limit]
+        if len(others) and _leave(atoms, atom, others):
+            changed.append(atom)
+    return changed
+
+
+def _leave(atoms: NDArray[np.float32], atom: int, others: NDArray[np.intp]) -> bool:
+    """Make a unit atom orthogonal to others, in place, if enough of it is left."""
+    basis = np.linalg.svd(atoms[others].T.astype(np.float64), full_matrices=False)[0]
+    direction = atoms[atom].astype(np.float64)
+    direction -= basis @ (basis.T @ direction)
+    left = float(np.linalg.norm(direction))
+    if left < LEAST_LEFT:
+        return False
+    atoms[atom] = direction / left
+    return True
