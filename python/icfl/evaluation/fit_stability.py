@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 
 from icfl._frames import data_frame
-from icfl._validation import check_count, check_flag
+from icfl._validation import check_count, check_flag, seeded_generator
 from icfl.exceptions import InputError
 from icfl.metrics import Stability, stability
 from icfl.metrics._labels import encode_labels
@@ -127,7 +127,7 @@ def fit_stability(
         raise InputError(f"estimator must have a random_state to vary, {estimator!r} has none")
     rows = X if hasattr(X, "__getitem__") else np.asarray(X)
     n_samples = rows.shape[0] if hasattr(rows, "shape") else len(rows)
-    rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+    rng = seeded_generator(random_state)
     parts = _halves(n_samples, groups, rng) if halves else ()
     seeds = rng.integers(2**31, size=n_seeds + len(parts) + 2).tolist()
     whole = [_dictionary(estimator, X, seeds.pop()) for _ in range(n_seeds)]

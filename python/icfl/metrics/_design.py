@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils import check_random_state
 
 from icfl._validation import check_matrix
 from icfl.exceptions import InputError
@@ -103,18 +102,6 @@ def make_design(
     active = count_active(codes, numbers, len(names))
     totals = np.bincount(numbers[numbers >= 0], minlength=len(names)).astype(np.int64)
     return Design(codes, numbers.astype(np.int64), ids, names, group_names, active, totals)
-
-
-def seeded(random_state: Any) -> np.random.Generator:
-    """Return a generator that follows `random_state`: an int, a RandomState, or None."""
-    try:
-        source = check_random_state(random_state)
-    except ValueError as error:
-        raise InputError(
-            f"random_state must be None, an integer from 0 to 2**32 - 1 or a RandomState, "
-            f"got {random_state!r}"
-        ) from error
-    return np.random.default_rng(source.randint(0, 2**32, size=4, dtype=np.uint32))
 
 
 def _used(

@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from icfl._frames import data_frame
-from icfl._validation import check_choice, check_count, check_number
+from icfl._validation import check_choice, check_count, check_number, seeded_generator
 from icfl.exceptions import InputError
-from icfl.metrics._design import Design, make_design, seeded
+from icfl.metrics._design import Design, make_design
 from icfl.metrics._inputs import count_active
 from icfl.metrics.selectivity import Kind, _average, _maximum
 
@@ -143,7 +143,7 @@ def selectivity_intervals(
     check_choice(kind, "kind", ("average", "maximum"))
     check_number(confidence, "confidence", low=0.0, high=1.0, closed=False)
     check_count(n_resamples, "n_resamples")
-    design, rng = make_design(Z, labels, groups), seeded(random_state)
+    design, rng = make_design(Z, labels, groups), seeded_generator(random_state)
     if groups is not None and design.n_groups < 2:
         raise InputError(f"groups must have at least two values, got {design.n_groups}")
     formula = _average if kind == "average" else _maximum
