@@ -25,6 +25,7 @@ ROWS = {
     "autoencoder-aux",
     "whitening",
     "selectivity",
+    "auroc",
     "planted",
     "topk-avx2",
     "icfl-avx2",

@@ -62,6 +62,23 @@ def test_tables_show_every_learner_with_and_without_whitening(data, capsys):
     assert "Means over 3 held-out folds, with 95% intervals" in out
 
 
+def test_stability_is_said_without_being_asked_for(data, capsys):
+    assert main([*words(data), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    found = {(row["learner"], row["metric"]): row for row in rows}
+    assert main(words(data)) == 0
+    out = capsys.readouterr().out
+    (header,) = (line for line in out.splitlines() if "stability, seeds" in line)
+    end = header.index("halves") + len("halves")
+    for learner in ("icfl", "pca"):
+        seeds, halves = (found[learner, name] for name in ("stability", "stability_halves"))
+        assert (seeds["n_groups"], halves["n_groups"]) == (3, 1)
+        assert halves["low"] is None
+        line = next(line for line in out.splitlines() if line.startswith(learner))
+        assert f"{seeds['mean']:.3f} [{seeds['low']:.3f}, {seeds['high']:.3f}]" in line
+        assert line[:end].endswith(f" {halves['mean']:.3f}")  # alone: one pair has no interval
+
+
 def test_numbers_are_written_and_kept(data, tmp_path, capsys):
     table, kept = tmp_path / "numbers.csv", tmp_path / "kept"
     assert main(words(data, "--table", table, "--cache", kept)) == 0
@@ -69,7 +86,8 @@ def test_numbers_are_written_and_kept(data, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert {row["learner"] for row in rows} == {"icfl", "pca"}
     first = table.read_text()
-    assert len(list(kept.glob("*.json"))) == 12
+    assert len(list(kept.glob("*.json"))) == 2 * (3 * 2 + 2)  # two halves beside folds and seeds
+    assert {"stability", "stability_halves"} <= {row["metric"] for row in rows}
     assert main(words(data, "--table", table, "--cache", kept)) == 0
     assert table.read_text() == first  # times too: nothing was fitted again
     capsys.readouterr()

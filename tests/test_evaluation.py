@@ -225,7 +225,7 @@ def test_progress_counts_fits():
             told.append(1)
 
     run(progress=Bar, n_seeds=2)
-    assert told == [("compare", 8, "fits"), *[1] * 8, "end"]
+    assert told == [("compare", 10, "fits"), *[1] * 10, "end"]  # the two halves as well
 
 
 def test_intervals_are_students_over_groups():

@@ -1,8 +1,12 @@
-"""Odds ratios and p-values, one table at a time."""
+"""Odds ratios and p-values, one table at a time, in rational arithmetic up to the last function.
+
+Bounds count roundings: EPS / 2 an operation and EPS a logarithm, relative to the result of each.
+"""
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -20,7 +24,26 @@ EPS = np.finfo(np.float64).eps
 
 def table(z, inside):
     on = z != 0
-    return [(on & inside).sum(), (~on & inside).sum(), (on & ~inside).sum(), (~on & ~inside).sum()]
+    cells = (on & inside, ~on & inside, on & ~inside, ~on & ~inside)
+    return [int(cell.sum()) for cell in cells]
+
+
+def fisher(a, b, c, d):
+    """Chance of `a` or more active samples in the label, all margins given, exactly."""
+    most, n_active = min(a + b, a + c), a + c
+    ways = (math.comb(a + b, k) * math.comb(c + d, n_active - k) for k in range(a, most + 1))
+    return Fraction(sum(ways), math.comb(a + b + c + d, n_active))
+
+
+def benjamini_hochberg(p_values):
+    """Smallest p_j m / j over the j-th smallest p-values from each one on, exactly."""
+    p = np.asarray(p_values)
+    order, smallest, q = np.argsort(p), Fraction(1), np.empty(len(p))
+    for rank in range(len(p), 0, -1):
+        place = order[rank - 1]
+        smallest = min(smallest, Fraction(p[place]) * len(p) / rank)
+        q[place] = float(smallest)
+    return q
 
 
 @st.composite
@@ -37,49 +60,82 @@ def codes_and_labels(draw):
 def test_one_table_at_a_time(case):
     Z, labels, _ = case
     result = enrichment(sparse.csr_array(Z), labels, confidence=0.9)
-    p_values = []
+    quantile = stats.norm.isf(0.05)
     for m, z in enumerate(Z.T):
         for column, label in enumerate(result.labels):
-            cells = np.array(table(z, labels == label))
-            a, b, c, d = cells + 0.5
-            log_odds, error = math.log(a * d / (b * c)), math.sqrt((1 / (cells + 0.5)).sum())
-            width = stats.norm.ppf(0.95) * error
+            cells = table(z, labels == label)
+            a, b, c, d = (Fraction(2 * cell + 1, 2) for cell in cells)
+            log_odds, error = math.log(a * d / (b * c)), math.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
+            width = quantile * error
             found = [part[m, column] for part in (result.log_odds, result.low, result.high)]
-            # Four logarithms up to log 51, then sums with numbers of the size of the width.
-            bound = 16 * EPS * (4 * math.log(51) + width)
+            # Four logarithms up to 4 and three sums up to 16 are 40 EPS, the one here 8, the last
+            # sum 4. The width has 3 from its root and, as 0.9 is rounded by EPS / 4 and the density
+            # is 0.10, 2 from its quantile, which two evaluations know to 4.
+            bound = EPS * (52 + 10 * width)
             expected = [log_odds, log_odds - width, log_odds + width]
             np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
-            p = stats.fisher_exact(cells.reshape(2, 2), alternative="greater").pvalue
-            p_values.append(p)
-            # Sums of at most 50 probabilities, each a product of factorials up to 50!.
-            assert math.isclose(result.p_values[m, column], p, rel_tol=1e4 * EPS)
+            exact = fisher(*cells)
+            # Of nine log factorials, up to log 50! = 149, each may be off by 2 EPS of itself: so a
+            # term of the tail; from below the mean it may be the difference to 1.
+            below = (cells[0] - 1) * sum(cells) < (cells[0] + cells[1]) * (cells[0] + cells[2])
+            off = abs(Fraction(result.p_values[m, column]) - exact)
+            assert off <= 9 * 149 * 2 * EPS * (1 if below else exact)
             assert result.n_active[m, column] == cells[0]
-    q = stats.false_discovery_control(p_values).reshape(result.p_values.shape)
-    np.testing.assert_allclose(result.q_values, q, rtol=2e4 * EPS)
+    # Two roundings in ours, one here.
+    q_values = benjamini_hochberg(result.p_values.ravel())
+    np.testing.assert_allclose(result.q_values.ravel(), q_values, rtol=1.5 * EPS)
 
 
-def mantel_haenszel(tables, level):
-    """Common log odds ratio with its interval, and the test, as R's mantelhaen.test has them."""
-    r = s = pr = psqr = qs = excess = variance = 0.0
+def mantel_haenszel(tables):
+    """Sums over groups as R's mantelhaen.test has them, exactly.
+
+    Returns R and S, of which the common odds ratio is the quotient, the variance of its logarithm,
+    a - E(a), its variance, and the sum of what a - E(a) is a difference of.
+    """
+    r = s = pr = psqr = qs = excess = variance = Fraction(0)
     for a, b, c, d in tables:
-        n = float(a + b + c + d)
-        r, s = r + a * d / n, s + b * c / n
-        pr += (a + d) * a * d / n**2
-        psqr += ((a + d) * b * c + (b + c) * a * d) / n**2
-        qs += (b + c) * b * c / n**2
-        excess += a - (a + b) * (a + c) / n
+        n = a + b + c + d
+        r, s = r + Fraction(a * d, n), s + Fraction(b * c, n)
+        pr += Fraction((a + d) * a * d, n**2)
+        psqr += Fraction((a + d) * b * c + (b + c) * a * d, n**2)
+        qs += Fraction((b + c) * b * c, n**2)
+        excess += a - Fraction((a + b) * (a + c), n)
         if n > 1:
-            variance += (a + b) * (c + d) * (a + c) * (b + d) / (n**2 * (n - 1))
-    p = 1.0
-    if variance > 0:
-        corrected = math.copysign(abs(excess) - min(0.5, abs(excess)), excess)
-        p = stats.norm.sf(corrected / math.sqrt(variance))
-    if r == 0 or s == 0:
-        log_odds = math.nan if r == s else math.log(r) if r and not s else -math.inf
-        return (math.inf if r and not s else log_odds), math.nan, math.nan, p
-    error = math.sqrt(pr / (2 * r * r) + psqr / (2 * r * s) + qs / (2 * s * s))
-    width = stats.norm.ppf((1 + level) / 2) * error
-    return math.log(r / s), math.log(r / s) - width, math.log(r / s) + width, p
+            variance += Fraction((a + b) * (c + d) * (a + c) * (b + d), n**2 * (n - 1))
+    of_log = pr / (2 * r * r) + psqr / (2 * r * s) + qs / (2 * s * s) if r and s else None
+    return r, s, of_log, excess, variance, r + s
+
+
+def check_common_odds(found, r, s, of_log):
+    """Compare log odds ratio, low and high."""
+    if not (r and s):
+        expected = math.nan if r == s else math.inf if r else -math.inf
+        np.testing.assert_array_equal(found, [expected, math.nan, math.nan])
+        return
+    width = stats.norm.isf(0.025) * math.sqrt(of_log)
+    log_odds = math.log(r / s)
+    # R and S are sums of four terms, 2.5 EPS each, their logarithms are up to 4 and the difference,
+    # and the one here, up to 8: 13 + 4 + 8 EPS. Each quotient of the variance has 22 roundings at
+    # most, its root 6 EPS; the quantile has 1 from 0.95, rounded where the density is 0.058, and 4
+    # from two evaluations, and the root here 1. The last sum rounds numbers up to 8 and the width.
+    bound = EPS * (30 + 13 * width)
+    expected = [log_odds, log_odds - width, log_odds + width]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+
+
+def check_cmh(p, excess, variance, size):
+    """Compare the one-sided p-value."""
+    if not variance:
+        assert p == 1.0
+        return
+    short, root = max(abs(excess) - Fraction(1, 2), 0), math.sqrt(variance)
+    z = math.copysign(float(short) / root, excess)
+    # Differences of numbers that add up to `size`, 3 EPS of that; 3.5 of z from the root of a sum
+    # of products and its quotient, 1.5 from those here. d log p / dz is at most |z| + 1 (Mills),
+    # and each of the two evaluations may add 8 EPS, and z^2 where it squares z.
+    dz = EPS * ((3 * float(size) + 0.5) / root + 5 * abs(z))
+    relative = (abs(z) + 1) * dz + EPS * (16 + 2 * z * z)
+    assert math.isclose(p, math.erfc(z / math.sqrt(2)) / 2, rel_tol=relative)
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,13 +147,10 @@ def test_groups_are_compared_within_themselves(case):
     for m, z in enumerate(Z.T):
         for column, label in enumerate(result.labels):
             tables = [table(z[groups == g], labels[groups == g] == label) for g in set(groups)]
-            expected = mantel_haenszel(tables, 0.95)
-            found = (result.log_odds, result.low, result.high, result.p_values)
-            # Sums over at most four groups of quotients, logarithms up to log 50^2; in p, z moves
-            # by as much relative to excess, a difference of numbers up to 50.
-            np.testing.assert_allclose(
-                [part[m, column] for part in found], expected, rtol=1e4 * EPS, atol=1e3 * EPS
-            )
+            r, s, of_log, excess, variance, size = mantel_haenszel(tables)
+            found = [part[m, column] for part in (result.log_odds, result.low, result.high)]
+            check_common_odds(found, r, s, of_log)
+            check_cmh(result.p_values[m, column], excess, variance, size)
 
 
 def test_one_group_is_the_plain_odds_ratio():
@@ -106,11 +159,15 @@ def test_one_group_is_the_plain_odds_ratio():
     result = enrichment(Z, labels, groups=np.zeros(300))
     for m, z in enumerate(Z.T):
         a, b, c, d = table(z, labels == 1)
-        assert math.isclose(result.odds_ratios[m, 1], a * d / (b * c), rel_tol=64 * EPS)
+        # R = a d / n and S have 1 EPS each, their logarithms are up to log 300 = 5.7 and differ by
+        # up to 8, and the exponential adds 1, the quotient here 0.5.
+        assert math.isclose(result.odds_ratios[m, 1], a * d / (b * c), rel_tol=20 * EPS)
         # With one group, the variance is Woolf's [Robins et al. 1986].
         woolf = math.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-        width = (result.high - result.low)[m, 1] / (2 * stats.norm.ppf(0.975))
-        assert math.isclose(width, woolf, rel_tol=1e3 * EPS)
+        width = (result.high - result.low)[m, 1] / (2 * stats.norm.isf(0.025))
+        # 13 EPS as above, 3 of the root here, and the two sums with the logarithm, each rounded.
+        rounded = (abs(result.log_odds[m, 1]) + 2 * woolf) / 2
+        assert math.isclose(width, woolf, rel_tol=0, abs_tol=EPS * (16 * woolf + rounded))
 
 
 def test_a_plate_that_explains_everything():
@@ -122,7 +179,8 @@ def test_a_plate_that_explains_everything():
     assert enrichment(Z, labels).p_values[0, 0] < 1e-6
     within = enrichment(Z, labels, groups=plate)
     assert within.p_values[0].tolist() == [0.5, 0.5]
-    np.testing.assert_allclose(within.log_odds[0], 0.0, rtol=0, atol=16 * EPS)
+    # R and S are 4, of two terms of two roundings each: 1.5 EPS, and log 4 = 1.4 each.
+    np.testing.assert_allclose(within.log_odds[0], 0.0, rtol=0, atol=6 * EPS)
 
 
 def test_p_values_are_not_smaller_than_chance_allows():

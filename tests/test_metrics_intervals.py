@@ -7,9 +7,8 @@ import pytest
 from scipy import sparse, stats
 
 from icfl.exceptions import InputError
-from icfl.metrics import selectivity, selectivity_intervals
-from icfl.metrics._design import make_design
-from icfl.metrics.intervals import _Groups, _scores
+from icfl.metrics import SelectivityIntervalCounts, selectivity, selectivity_intervals
+from icfl.metrics._resamples import GroupResamples, scores
 
 EPS = np.finfo(np.float64).eps
 
@@ -72,15 +71,15 @@ def test_intervals_are_those_of_scipy(kind, by):
 def test_resampled_groups_count_as_often_as_drawn(kind):
     rng = np.random.default_rng(3)
     Z, labels, groups = data(rng, n_groups=6)
-    design = make_design(sparse.csr_array(Z), labels, groups)
-    resamples = _Groups(design, 50, np.random.default_rng(4))
+    counts = SelectivityIntervalCounts().update(sparse.csr_array(Z), labels, groups)
+    resamples = GroupResamples(counts._counted(), 50, np.random.default_rng(4))
     ((columns, active),) = resamples.blocks()
     assert Z[:, columns].shape == Z.shape
-    scores = _scores(active, resamples.totals, kind)
-    for r, times in enumerate(resamples._times.astype(int)):
+    values = scores(active, resamples.totals, kind)
+    for r, times in enumerate(resamples.times.astype(int)):
         rows = np.concatenate([np.flatnonzero(groups == g) for g in np.repeat(np.arange(6), times)])
         expected = np.asarray(selectivity(Z[rows], labels[rows], kind))
-        np.testing.assert_allclose(scores[:, r].T, expected, rtol=0, atol=4 * EPS)
+        np.testing.assert_allclose(values[:, r].T, expected, rtol=0, atol=4 * EPS)
 
 
 def test_intervals_contain_the_truth_as_often_as_they_say():
@@ -111,7 +110,7 @@ def test_blocks_of_features_give_their_own_intervals(monkeypatch):
     Z, labels, groups = data(rng, width=7)
     Z = sparse.csr_array(Z)
     whole = selectivity_intervals(Z, labels, groups=groups, n_resamples=60, random_state=0)
-    monkeypatch.setattr("icfl.metrics._design._SPAN_VALUES", 2 * 3 * 60)  # two features a block
+    monkeypatch.setattr("icfl.metrics._resamples._SPAN_VALUES", 2 * 3 * 60)  # two features a block
     parts = selectivity_intervals(Z, labels, groups=groups, n_resamples=60, random_state=0)
     np.testing.assert_array_equal(whole.low, parts.low)
     np.testing.assert_array_equal(whole.high, parts.high)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from icfl._validation import seeded_generator
 from icfl.exceptions import InputError
 from icfl.metrics import dictionary_similarity, match_atoms, stability
 from icfl.metrics._matching import match_rows
@@ -269,3 +270,20 @@ def test_errors_name_what_is_wrong():
     ):  # fmt: skip
         with pytest.raises(InputError, match=next(iter(option))):
             stability([A, A], **option)
+
+
+def test_chance_is_not_drawn_with_the_numbers_of_the_data():
+    """A seed of 0 here and `default_rng(0)` at the caller's are two streams."""
+    own = np.random.default_rng(0).standard_normal(8)
+    first, again = (seeded_generator(0).standard_normal(8) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.isin(first, own).any()
+    moving = np.random.RandomState(0)
+    np.testing.assert_array_equal(seeded_generator(moving).standard_normal(8), first)
+    assert not np.isin(seeded_generator(moving).standard_normal(8), first).any()
+
+
+@pytest.mark.parametrize("bad", [-1, 2**32, "a", 0.5, np.random.default_rng(0)])
+def test_random_states_of_other_kinds_are_refused(bad):
+    with pytest.raises(InputError, match="random_state must be None, an integer"):
+        stability(np.eye(4)[None].repeat(2, axis=0), random_state=bad)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from icfl._validation import seeded_generator
 from icfl.datasets import load_cell_lines
 from icfl.exceptions import InputError
 from icfl.metrics import corrected_selectivity, selectivity
-from icfl.metrics._design import make_design, seeded
+from icfl.metrics._design import make_design
 from icfl.metrics.winners_curse import _halve_groups, _halve_rows
 
 EPS = np.finfo(np.float64).eps
@@ -58,7 +59,7 @@ def test_values_are_those_of_the_halves(kind):
     rng = np.random.default_rng(2)
     Z, labels, groups = nothing(rng, n=200, width=40)
     result = corrected_selectivity(Z, labels, groups=groups, kind=kind, n_repeats=3, random_state=6)
-    design, same_rng = make_design(Z, labels, groups), seeded(6)
+    design, same_rng = make_design(Z, labels, groups), seeded_generator(6)
     repeats = []
     for repeat in range(3):
         half = _halve_groups(design, same_rng)

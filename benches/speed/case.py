@@ -85,7 +85,8 @@ class Contender:
         Returns the function that is timed.
     n_samples : int
         Samples that one run deals with. Peers that would take minutes get fewer; the table
-        compares samples per second of what was run and extrapolates nothing.
+        compares samples per second of what was run and extrapolates nothing. In a row whose unit
+        is "pairs/s" these are pairs of a feature and a label, all of them over the same samples.
     package : str, optional
         Import name of what must be installed.
     note : str
@@ -151,7 +152,7 @@ class Row:
     name: str
     title: str
     build: Callable[[Size], Case]
-    unit: Literal["samples/s", "s", "ms"] = "samples/s"
+    unit: Literal["samples/s", "pairs/s", "s", "ms"] = "samples/s"
     memory: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     absent: Callable[[], str | None] = lambda: None

@@ -126,7 +126,8 @@ def _speed(entry: ContenderResult, unit: str) -> str:
         return f"{_digits(median)} s"
     if unit == "ms":
         return f"{_digits(1000 * median)} ms"
-    return f"{_digits(entry.rate)}/s on {entry.n_samples:,}"
+    counted = " pairs" if unit == "pairs/s" else ""
+    return f"{_digits(entry.rate)}{counted}/s on {entry.n_samples:,}"
 
 
 def _ratio(peer: ContenderResult) -> str:

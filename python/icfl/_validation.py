@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from icfl._streams import RowStream
@@ -39,6 +39,7 @@ __all__ = [
     "iter_chunks",
     "learner_rows",
     "native_floats",
+    "seeded_generator",
 ]
 
 Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
@@ -99,6 +100,28 @@ def check_n_jobs(n_jobs: object) -> int | None:
         raise InputError(f"n_jobs must be None or a non-zero integer, got {n_jobs!r}")
     count = int(n_jobs)
     return count if count > 0 else max(1, (os.cpu_count() or 1) + 1 + count)
+
+
+def seeded_generator(random_state: Any) -> np.random.Generator:
+    """Return a generator of its own that follows `random_state`: an int, a RandomState, or None.
+
+    An int goes by way of scikit-learn's RandomState, never straight into `default_rng`: what a
+    measure draws under ``random_state=0`` must not be the very numbers of data that the caller has
+    drawn from ``default_rng(0)``. A RandomState moves on by four words, so that two calls differ.
+
+    Raises
+    ------
+    InputError
+        If it is something else, a Generator among them.
+    """
+    try:
+        source = check_random_state(random_state)
+    except ValueError as error:
+        raise InputError(
+            f"random_state must be None, an integer from 0 to 2**32 - 1 or a RandomState, "
+            f"got {random_state!r}"
+        ) from error
+    return np.random.default_rng(source.randint(0, 2**32, size=4, dtype=np.uint32))
 
 
 def check_matrix(X: ArrayLike, name: str, *, minimum_rows: int = 0) -> NDArray[Any]:

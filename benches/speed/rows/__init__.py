@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from speed.case import Row
 from speed.rows import (
+    auroc,
     autoencoder,
     avx2,
     icfl,
@@ -33,6 +34,7 @@ ROWS: dict[str, Row] = {
         autoencoder.AUX_ROW,
         whitening.ROW,
         selectivity.ROW,
+        auroc.ROW,
         planted.ROW,
         avx2.TOPK_ROW,
         avx2.ICFL_ROW,

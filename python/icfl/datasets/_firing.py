@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from icfl._validation import check_count, check_number
+from icfl._validation import check_count, check_number, seeded_generator
 from icfl.datasets._sparse_firing import SparseFiring, draw_contexts
 from icfl.datasets._trees import Trees, scaled_to_sum
 from icfl.exceptions import InputError, InputTypeError
@@ -236,7 +236,7 @@ def as_generator(random_state: RandomState) -> np.random.Generator:
     if isinstance(random_state, np.random.Generator):
         return random_state
     if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
+        return seeded_generator(random_state)
     if random_state is None or isinstance(random_state, int | np.integer):
         if random_state is not None and random_state < 0:
             raise InputError(f"random_state must not be negative, got {random_state}")

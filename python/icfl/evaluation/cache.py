@@ -79,6 +79,7 @@ class Cache:
             _described(whitener) if cell.whitening == "control" else None,
             hashlib.sha256(np.packbits(cell.fold.test).tobytes()).hexdigest(),
             cell.seed,
+            *([] if cell.measured else ["half"]),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

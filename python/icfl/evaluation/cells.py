@@ -20,11 +20,12 @@ from icfl.coding.model import seen_by
 from icfl.evaluation.learners import seeded
 from icfl.evaluation.memory import PeakMemory
 from icfl.evaluation.plan import Cell, Data
+from icfl.exceptions import InputError
 from icfl.metrics import ReconstructionStats, dead_fraction, l0
 from icfl.metrics.probe import probe_on
 from icfl.metrics.selectivity import Kind, selectivity
 
-__all__ = ["KINDS", "measure"]
+__all__ = ["KINDS", "half_dictionary", "measure"]
 
 KINDS: tuple[Kind, ...] = ("average", "maximum")
 
@@ -53,10 +54,7 @@ def measure(cell: Cell, data: Data, learner: Any, whitener: Any) -> tuple[dict[s
         The atoms, for comparing seeds.
     """
     train, test = ~cell.fold.test, cell.fold.test
-    rows = data.X
-    if cell.whitening == "control":
-        assert data.control is not None, "the plan has seen to it"
-        rows = clone(whitener).fit(rows[train], control=data.control[train]).transform(rows)
+    rows = _whitened(cell, data, whitener, train)
     model = seeded(learner, cell.seed)
     with PeakMemory() as memory:
         started = time.perf_counter()
@@ -82,6 +80,41 @@ def measure(cell: Cell, data: Data, learner: Any, whitener: Any) -> tuple[dict[s
         for name, y in data.labels.items()
     }
     return {"numbers": numbers, "labels": labels}, getattr(model, "components_", None)
+
+
+def half_dictionary(
+    cell: Cell, data: Data, learner: Any, whitener: Any
+) -> NDArray[np.float32] | None:
+    """Fit one learner to a half of the rows.
+
+    The whitener is fitted to all of them: atoms of two whitenings would be in two spaces.
+
+    Parameters
+    ----------
+    cell, data, learner, whitener
+        As in `measure`; what the fold holds out is the other half.
+
+    Returns
+    -------
+    dictionary : ndarray of shape (n_components, n_features), float32, or None
+        None if the learner has none, or asks for more rows than a half has.
+    """
+    rows = _whitened(cell, data, whitener, np.ones(len(data.X), dtype=bool))
+    model = seeded(learner, cell.seed)
+    try:
+        model.fit(rows[~cell.fold.test])
+    except InputError:  # fits to the folds have gone well: a half is too small
+        return None
+    return getattr(model, "components_", None)
+
+
+def _whitened(cell: Cell, data: Data, whitener: Any, seen: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return all rows, whitened by the controls among those that are seen if the cell says so."""
+    if cell.whitening == "none":
+        return data.X
+    assert data.control is not None, "the plan has seen to it"
+    fitted = clone(whitener).fit(data.X[seen], control=data.control[seen])
+    return np.asarray(fitted.transform(data.X))
 
 
 def _selective(Z: Any, y: NDArray[np.intp], test: NDArray[np.bool_]) -> Numbers:

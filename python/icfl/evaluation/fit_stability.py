@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 
 from icfl._frames import data_frame
-from icfl._validation import check_count, check_flag
+from icfl._validation import check_count, check_flag, seeded_generator
+from icfl.evaluation.halves import split_halves
 from icfl.exceptions import InputError
 from icfl.metrics import Stability, stability
-from icfl.metrics._labels import encode_labels
-
-Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +124,8 @@ def fit_stability(
         raise InputError(f"estimator must have a random_state to vary, {estimator!r} has none")
     rows = X if hasattr(X, "__getitem__") else np.asarray(X)
     n_samples = rows.shape[0] if hasattr(rows, "shape") else len(rows)
-    rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
-    parts = _halves(n_samples, groups, rng) if halves else ()
+    rng = seeded_generator(random_state)
+    parts = split_halves(n_samples, groups, rng) if halves else ()
     seeds = rng.integers(2**31, size=n_seeds + len(parts) + 2).tolist()
     whole = [_dictionary(estimator, X, seeds.pop()) for _ in range(n_seeds)]
     split = [_dictionary(estimator, _safe_indexing(rows, part), seeds.pop()) for part in parts]
@@ -147,33 +144,3 @@ def _dictionary(estimator: Any, X: Any, seed: int) -> npt.NDArray[Any]:
     if components is None:
         raise InputError(f"estimator must have components_ once fitted, {estimator!r} has none")
     return np.asarray(components)
-
-
-def _halves(
-    n_samples: int, groups: npt.ArrayLike | None, rng: np.random.Generator
-) -> tuple[Rows, Rows]:
-    """Return two disjoint sets of rows, in order, of about the same size."""
-    if n_samples < 2:
-        raise InputError(f"X must have at least two rows to be halved, got {n_samples}")
-    if groups is None:
-        order = rng.permutation(n_samples)
-        middle = n_samples // 2
-        return np.sort(order[:middle]), np.sort(order[middle:])
-    ids, names = encode_labels(groups, n_samples, "groups")
-    if (ids < 0).any():
-        raise InputError(f"groups must be known for every row, {np.sum(ids < 0)} are missing")
-    if len(names) < 2:
-        raise InputError(f"groups must have at least two values, got {names.tolist()}")
-    second = np.isin(ids, list(_lighter_half(np.bincount(ids), rng)))
-    return np.flatnonzero(~second), np.flatnonzero(second)
-
-
-def _lighter_half(sizes: npt.NDArray[np.int64], rng: np.random.Generator) -> Iterator[int]:
-    """Yield the groups of the second half: the largest first, each goes to the smaller half."""
-    order = rng.permutation(len(sizes))
-    totals = [0, 0]
-    for group in order[np.argsort(-sizes[order], kind="stable")]:
-        half = int(totals[1] < totals[0])
-        totals[half] += int(sizes[group])
-        if half:
-            yield int(group)

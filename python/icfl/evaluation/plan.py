@@ -10,16 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
-from icfl._validation import check_choice, check_count, check_matrix
+from icfl._validation import check_choice, check_count, check_matrix, seeded_generator
+from icfl.evaluation.halves import split_halves
 from icfl.exceptions import InputError
 from icfl.metrics._labels import encode_labels
 
-__all__ = ["MAX_FOLDS", "Cell", "Data", "Fold", "Whitening", "plan", "prepare"]
+__all__ = ["MAX_FOLDS", "Cell", "Data", "Fold", "Whitening", "folds", "halves", "plan", "prepare"]
 
 Whitening = Literal["none", "control"]
 WHITENINGS = ("none", "control")
 MAX_FOLDS = 10
 """Up to so many groups are held out one by one, more in so many folds."""
+MIN_GROUPS_TO_HALVE = 4
 
 
 class Fold(NamedTuple):
@@ -44,6 +46,8 @@ class Cell(NamedTuple):
     whitening: Whitening
     fold: Fold
     seed: int
+    measured: bool = True
+    """Whether on what is held out; of a fit to a half of the rows only the dictionary counts."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +127,30 @@ def folds(groups: NDArray[Any], n_splits: int | None) -> list[Fold]:
     return found
 
 
+def halves(groups: NDArray[Any]) -> list[Fold]:
+    """Leave out either half of the rows: whole groups where there are four, else any rows.
+
+    Of two or three groups a half would be one: their difference would be that of two groups.
+    """
+    enough = len(np.unique(groups)) >= MIN_GROUPS_TO_HALVE
+    parts = split_halves(len(groups), groups if enough else None, seeded_generator(0))
+    return [
+        Fold(f"half {number}", np.isin(np.arange(len(groups)), other))
+        for number, other in ((1, parts[1]), (2, parts[0]))
+    ]
+
+
 def plan(
     learners: Sequence[str],
     whitening: Sequence[str],
     held_out: Sequence[Fold],
     n_seeds: int,
     control: NDArray[np.bool_] | None,
+    halved: Sequence[Fold] = (),
 ) -> list[Cell]:
-    """Return all cells, seeds innermost.
+    """Return all cells: of each whitening and learner the folds, seeds innermost, then halves.
+
+    Each half has a seed of its own: dictionaries that start alike would agree for that alone.
 
     Raises
     ------
@@ -145,10 +165,11 @@ def plan(
         for fold in held_out:
             if not control[~fold.test].any():
                 raise InputError(f"no control is left when {fold.name} is held out")
+    fits = [(fold, seed, True) for fold in held_out for seed in range(n_seeds)]
+    fits += [(fold, seed, False) for seed, fold in enumerate(halved)]
     return [
-        Cell(learner, kind, fold, seed)  # type: ignore[arg-type]  # checked above
+        Cell(learner, kind, *fit)  # type: ignore[arg-type]  # checked above
         for kind in whitening
         for learner in learners
-        for fold in held_out
-        for seed in range(n_seeds)
+        for fit in fits
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from icfl._validation import check_count, check_n_jobs
 from icfl.evaluation.cache import Cache, digest_of_data
-from icfl.evaluation.cells import measure
+from icfl.evaluation.cells import half_dictionary, measure
 from icfl.evaluation.comparison import Comparison, Record
 from icfl.evaluation.learners import resolve
-from icfl.evaluation.plan import Cell, folds, plan, prepare
+from icfl.evaluation.plan import Cell, Data, folds, halves, plan, prepare
 from icfl.metrics import dictionary_similarity
 from icfl.whitening import ControlWhitener
 
@@ -70,7 +70,8 @@ def compare(
     whitener : ControlWhitener, optional
         Unfitted; ``ControlWhitener(shrinkage="ledoit-wolf")`` by default.
     n_seeds : int, default=3
-        Fits of each learner on each fold, with random states 0, 1, ...
+        Fits of each learner on each fold, with random states 0, 1, ... From two on, dictionaries
+        are compared, and each learner is fitted twice more: to two halves of all rows.
     n_splits : int, optional
         Folds, instead of the rule above.
     n_jobs : int, optional
@@ -85,8 +86,12 @@ def compare(
     -------
     Comparison
         Per fit "cosine_similarity", "explained_variance", "l0", "dead_fraction" (on the rows of the
-        fit), "n_components", "fit_seconds", "encode_seconds", "fit_mebibytes", and "stability":
-        matched cosine of the dictionaries of two seeds, mean over pairs. Per label
+        fit), "n_components", "fit_seconds", "encode_seconds", "fit_mebibytes"; of several seeds
+        "stability": matched cosine of the dictionaries of two seeds, mean over pairs, and, once for
+        each learner and whitening, "stability_halves": that of fits to two disjoint halves of the
+        rows (of the groups, if there are four or more) from two seeds, under one whitening by all
+        controls. Its group is "", it has no interval, and it is left out where a learner asks for
+        more rows than a half has. Per label
         "selectivity_average_naive", "selectivity_average_corrected" (the feature is chosen on the
         groups of the fit), both also as "maximum", "probe_codes" and "probe_reconstructions"
         (balanced accuracy).
@@ -98,6 +103,7 @@ def compare(
 
     See Also
     --------
+    icfl.evaluation.fit_stability : Seeds and halves of one learner, beside chance.
     icfl.metrics.linear_probe : The probes.
     icfl.metrics.selectivity : Both kinds.
 
@@ -136,32 +142,46 @@ def compare(
     whitener = ControlWhitener(shrinkage="ledoit-wolf") if whitener is None else whitener
     held_out = folds(data.groups, n_splits)
     n_seeds = check_count(n_seeds, "n_seeds")
-    cells = plan(list(estimators), whitening, held_out, n_seeds, data.control)
+    halved = halves(data.groups) if n_seeds > 1 else ()
+    cells = plan(list(estimators), whitening, held_out, n_seeds, data.control, halved)
     kept = Cache(cache, "" if cache is None else digest_of_data(data))
     records: list[Record] = []
-    dictionaries: list[NDArray[np.float32]] = []
     bar = nullcontext() if progress is None else progress("compare", len(cells), unit="fits")
     with bar as shown:
-        for cell in cells:
-            learner = estimators[cell.learner]
-            name = kept.name(cell, learner, whitener) if cache is not None else ""
-            found = kept.read(name)
-            if found is None:
-                found = measure(cell, data, learner, whitener)
-                kept.write(name, *found)
-            records += _records(cell, found[0])
-            if found[1] is not None:
-                dictionaries.append(found[1])
-            if cell.seed == n_seeds - 1:
-                records += _stability(cell, dictionaries)
-                dictionaries = []
-            if shown is not None:
-                shown.advance()
+        for _, together in groupby(cells, key=_compared):
+            dictionaries: list[NDArray[np.float32]] = []
+            for cell in together:
+                numbers, dictionary = _found(cell, data, estimators[cell.learner], whitener, kept)
+                records += _records(cell, numbers) if cell.measured else ()
+                dictionaries += [] if dictionary is None else [dictionary]
+                if shown is not None:
+                    shown.advance()
+            records += _stability(cell, dictionaries)
     return Comparison(tuple(records))
 
 
+def _compared(cell: Cell) -> tuple[str, ...]:
+    """Return what fits share whose dictionaries are compared: a fold, or that they are halves."""
+    return cell.whitening, cell.learner, *([cell.fold.name] if cell.measured else [])
+
+
+def _found(
+    cell: Cell, data: Data, learner: Any, whitener: Any, kept: Cache
+) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
+    """Return numbers and dictionary of a fit, from the cache if it has them."""
+    name = kept.name(cell, learner, whitener) if kept.folder is not None else ""
+    found = kept.read(name)
+    if found is None:
+        if cell.measured:
+            found = measure(cell, data, learner, whitener)
+        else:
+            found = {}, half_dictionary(cell, data, learner, whitener)
+        kept.write(name, *found)
+    return found
+
+
 def _records(cell: Cell, results: dict[str, Any]) -> Iterator[Record]:
-    learner, whitening, fold, seed = cell
+    learner, whitening, fold, seed, _ = cell
     for label, numbers in {"": results["numbers"], **results["labels"]}.items():
         for metric, value in numbers.items():
             if value is not None:
@@ -169,9 +189,12 @@ def _records(cell: Cell, results: dict[str, Any]) -> Iterator[Record]:
 
 
 def _stability(cell: Cell, dictionaries: Sequence[NDArray[np.float32]]) -> Iterator[Record]:
-    """Return the mean matched cosine of the dictionaries of all seeds, if there are two or more."""
+    """Return the mean matched cosine of all pairs of dictionaries, if there are two or more."""
     pairs = list(combinations(dictionaries, 2))
     if pairs:
         cosine = float(np.mean([dictionary_similarity(a, b) for a, b in pairs]))
-        where = (cell.learner, cell.whitening, cell.fold.name, ALL_SEEDS)
-        yield Record(*where, "", "stability", cosine)
+        # Nothing is held out from both halves together.
+        held_out, metric = (
+            (cell.fold.name, "stability") if cell.measured else ("", "stability_halves")
+        )
+        yield Record(cell.learner, cell.whitening, held_out, ALL_SEEDS, "", metric, cosine)

@@ -1,8 +1,8 @@
 """Honest numbers about reconstructions, codes, features and dictionaries.
 
 Every measure has one definition, computed in float64 and in blocks of rows, so that memory-mapped
-arrays work. The accumulator classes (`ReconstructionStats`, `ActivityStats`, `SelectivityCounts`)
-take streams batch by batch and are merged across machines.
+arrays work. The accumulator classes (`ReconstructionStats`, `ActivityStats`, `SelectivityCounts`,
+`SelectivityIntervalCounts`) take streams batch by batch and are merged across machines.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from icfl.metrics.absorption import Absorption, feature_absorption
 from icfl.metrics.auroc import FeatureAuroc, feature_auroc
 from icfl.metrics.enrichment import Enrichment, enrichment
 from icfl.metrics.geometry import anisotropy
-from icfl.metrics.intervals import SelectivityIntervals, selectivity_intervals
+from icfl.metrics.intervals import (
+    SelectivityIntervalCounts,
+    SelectivityIntervals,
+    selectivity_intervals,
+)
 from icfl.metrics.leakage import BatchLeakage, batch_leakage
 from icfl.metrics.probe import ProbeResult, linear_probe
 from icfl.metrics.probe_comparison import ProbeComparison, compare_probes
@@ -54,6 +58,7 @@ __all__ = [
     "Recovery",
     "Selectivity",
     "SelectivityCounts",
+    "SelectivityIntervalCounts",
     "SelectivityIntervals",
     "SelectivityTest",
     "SparseProbeResult",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils import check_random_state
 
 from icfl._validation import check_matrix
 from icfl.exceptions import InputError
@@ -85,36 +84,41 @@ def make_design(
         If shapes disagree, codes are not finite real numbers, there are fewer than two labels, or a
         group is missing.
     """
-    codes = _sparse_rows(Z) if sparse.issparse(Z) else check_matrix(Z, "Z", minimum_rows=1)
-    n = codes.shape[0]
-    numbers, names = encode_labels(labels, n, labels_name)
+    codes = checked_codes(Z)
+    numbers, names = encode_labels(labels, codes.shape[0], labels_name)
     if len(names) < 2:
         raise InputError(f"{labels_name} must have at least two values, got {names.tolist()}")
-    ids, group_names = np.zeros(n, dtype=np.int64), None
-    if groups is not None:
-        raw, group_names = encode_labels(groups, n, groups_name)
-        n_unknown = np.count_nonzero((raw < 0) & (numbers >= 0))
-        if n_unknown:
-            raise InputError(
-                f"{groups_name} must be known for every row with a label, {n_unknown} are missing"
-            )
-        used, ids = _used(raw, numbers >= 0)
-        group_names = group_names[used]
+    ids, group_names = number_groups(groups, numbers, groups_name)
     active = count_active(codes, numbers, len(names))
     totals = np.bincount(numbers[numbers >= 0], minlength=len(names)).astype(np.int64)
     return Design(codes, numbers.astype(np.int64), ids, names, group_names, active, totals)
 
 
-def seeded(random_state: Any) -> np.random.Generator:
-    """Return a generator that follows `random_state`: an int, a RandomState, or None."""
-    try:
-        source = check_random_state(random_state)
-    except ValueError as error:
+def checked_codes(Z: Any) -> Any:
+    """Return codes as CSR or as a matrix, read as they are."""
+    return _sparse_rows(Z) if sparse.issparse(Z) else check_matrix(Z, "Z", minimum_rows=1)
+
+
+def number_groups(
+    groups: npt.ArrayLike | None, numbers: npt.NDArray[np.intp], name: str = "groups"
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any] | None]:
+    """Number the groups of the rows that have a label; all are 0, without names, if there are none.
+
+    Raises
+    ------
+    InputError
+        If a row with a label has no group.
+    """
+    if groups is None:
+        return np.zeros(len(numbers), dtype=np.int64), None
+    raw, names = encode_labels(groups, len(numbers), name)
+    n_unknown = np.count_nonzero((raw < 0) & (numbers >= 0))
+    if n_unknown:
         raise InputError(
-            f"random_state must be None, an integer from 0 to 2**32 - 1 or a RandomState, "
-            f"got {random_state!r}"
-        ) from error
-    return np.random.default_rng(source.randint(0, 2**32, size=4, dtype=np.uint32))
+            f"{name} must be known for every row with a label, {n_unknown} are missing"
+        )
+    used, ids = _used(raw, numbers >= 0)
+    return ids, names[used]
 
 
 def _used(

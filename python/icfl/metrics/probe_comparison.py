@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
 
 from icfl._frames import data_frame
-from icfl._validation import check_choice, check_count, check_number
+from icfl._validation import check_choice, check_count, check_number, seeded_generator
 from icfl.exceptions import InputError, InputTypeError
 from icfl.metrics._intervals import Interval, Tallies, balanced_accuracies, paired_intervals
 from icfl.metrics._probing import (
@@ -279,7 +278,7 @@ def compare_probes(
         widths.append(features.shape[1])
         predicted[row] = _out_of_fold(data.part_of(features), data, folds, classifiers[row])
     tallies = _tallies(data, predicted == data.targets)
-    rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+    rng = seeded_generator(random_state)
     single, paired = paired_intervals(tallies, interval, confidence_level, n_resamples, rng)
     estimate = balanced_accuracies(tallies)
     return ProbeComparison(

@@ -30,9 +30,15 @@ from scipy.stats import false_discovery_control
 
 from icfl import _core
 from icfl._frames import data_frame
-from icfl._validation import check_choice, check_count, check_n_jobs, check_number
+from icfl._validation import (
+    check_choice,
+    check_count,
+    check_n_jobs,
+    check_number,
+    seeded_generator,
+)
 from icfl.exceptions import InputError
-from icfl.metrics._design import Design, make_design, seeded
+from icfl.metrics._design import Design, make_design
 from icfl.metrics.selectivity import Kind, _average, _maximum
 
 Method = Literal["permutation", "exact"]
@@ -241,7 +247,7 @@ def selectivity_test(
         p_values, mean, std = _exact(design, workers)
         best = None
     else:
-        rng = seeded(random_state)
+        rng = seeded_generator(random_state)
         p_values, mean, std, highest = _permuted(design, values, kind, n_permutations, rng, workers)
         best = _best(design, values, highest, kind)
     q_values = false_discovery_control(p_values.ravel()).reshape(p_values.shape)
@@ -317,7 +323,7 @@ def matched_density_null(
     """
     _check_options(kind, n_permutations)
     workers = check_n_jobs(n_jobs)
-    design, rng = make_design(Z, labels, groups), seeded(random_state)
+    design, rng = make_design(Z, labels, groups), seeded_generator(random_state)
     values = _values(design, kind)
     *_, highest = _permuted(design, values, kind, n_permutations, rng, workers)
     return _best(design, values, highest, kind)

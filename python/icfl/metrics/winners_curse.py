@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from icfl._frames import data_frame
-from icfl._validation import check_choice, check_count
+from icfl._validation import check_choice, check_count, seeded_generator
 from icfl.exceptions import InputError
-from icfl.metrics._design import Design, make_design, seeded
+from icfl.metrics._design import Design, make_design
 from icfl.metrics._inputs import count_active
 from icfl.metrics.selectivity import Kind, _average, _maximum
 
@@ -156,7 +156,7 @@ def corrected_selectivity(
     """
     check_choice(kind, "kind", ("average", "maximum"))
     check_count(n_repeats, "n_repeats")
-    design, rng = make_design(Z, labels, groups), seeded(random_state)
+    design, rng = make_design(Z, labels, groups), seeded_generator(random_state)
     by_groups = design.n_groups >= _FEWEST_GROUPS
     halve = _halve_groups if by_groups else _halve_rows
     n_labels = len(design.names)

@@ -29,7 +29,8 @@ FIT_METRICS = {
     "explained_variance": "explained variance",
     "l0": "l0",
     "dead_fraction": "dead",
-    "stability": "stability",
+    "stability": "stability, seeds",
+    "stability_halves": "halves",
     "fit_seconds": "fit, s",
     "fit_mebibytes": "fit, MiB",
 }
@@ -127,7 +128,8 @@ def comparison_table(found: Comparison) -> str:
     n_groups = max((row["n_groups"] for row in found.rows()), default=0)
     parts.append(
         f"Means over {n_groups} held-out folds, with {found.confidence:.0%} intervals (Student); "
-        "selectivity: mean over labels of the best feature, chosen on the other groups."
+        "selectivity: mean over labels of the best feature, chosen on the other groups; stability: "
+        "mean cosine of matched atoms of two fits, from other seeds or to two halves of all rows."
     )
     return "\n\n".join(parts)
 
@@ -137,6 +139,8 @@ def _interval(found: Comparison, learner: str, metric: str, whitening: str, labe
         value = found.interval(learner, metric, whitening=whitening, label=label)
     except InputError:  # nothing of that kind was measured of this learner
         return "-"
+    if value.n_groups < 2:
+        return f"{value.mean:.3f}"
     return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
