@@ -37,7 +37,19 @@ def fitted(X):
     return icfl.ICFL(**OPTIONS).fit(X)
 
 
-def test_codes_are_those_of_the_prepared_rows(X, model):
+OPTIONS_OF_BLOCKS = {
+    "n_components": 24,
+    "n_iterations": 3,
+    "atoms_per_iteration": 2,
+    "refit": "block",
+    "batch_size": 64,
+    "max_iter": 3,
+    "random_state": 0,
+}
+
+
+def test_codes_are_those_of_the_prepared_rows(X):
+    model = icfl.ICFL(**OPTIONS_OF_BLOCKS).fit(X)
     expected = oracles.encode_icfl(oracles.unit_rows(X), model.components_, 3, 2, 0.0, model.bias_)
     Z = model.transform(X)
     assert isinstance(Z, scipy.sparse.csr_array)
@@ -250,15 +262,16 @@ def test_sparse_coder_is_the_stateless_call(algorithm, X):
     )
 
 
-def test_sparse_coder_encodes_as_the_model_it_came_from(X, model):
-    coder = icfl.SparseCoder(
-        model.components_,
-        algorithm="icfl",
-        n_iterations=3,
-        atoms_per_iteration=2,
-        bias=model.bias_,
-        unit_norm_inputs=True,
-    )
+@pytest.mark.parametrize(
+    ("refit", "options"),
+    [
+        ("block", {"algorithm": "icfl", "n_iterations": 3, "atoms_per_iteration": 2}),
+        ("joint", {"algorithm": "omp", "n_nonzero": 6, "selection": "positive"}),
+    ],
+)
+def test_sparse_coder_encodes_as_the_model_it_came_from(X, refit, options):
+    model = icfl.ICFL(**(OPTIONS_OF_BLOCKS | {"refit": refit})).fit(X)
+    coder = icfl.SparseCoder(model.components_, bias=model.bias_, unit_norm_inputs=True, **options)
     assert (coder.transform(X) != model.transform(X)).nnz == 0
     assert coder.reconstruct(X).tobytes() == model.reconstruct(X).tobytes()
 
@@ -324,7 +337,8 @@ def test_save_and_load_with_any_update(update, X, tmp_path):
 def test_save_and_load_with_an_initial_dictionary(X, tmp_path):
     init = np.random.default_rng(0).standard_normal((5, 12))
     random_state = np.random.RandomState(0)
-    model = icfl.ICFL(init=init, max_iter=1, random_state=random_state, threshold=-np.inf).fit(X)
+    options = {"max_iter": 1, "refit": "block", "threshold": -np.inf}
+    model = icfl.ICFL(init=init, random_state=random_state, **options).fit(X)
     model.save(tmp_path / "model.safetensors")
     copy = icfl.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(copy.init, init)

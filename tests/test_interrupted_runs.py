@@ -11,7 +11,7 @@ import pytest
 
 import icfl
 from children import running, seconds_to_stop
-from icfl.coding.coders import BlockPursuit
+from icfl.coding.coders import OrthogonalPursuit
 from icfl.exceptions import InputError, ModelFileError
 from icfl.updates.adam import AdamState
 from icfl.updates.online import OnlineState
@@ -55,7 +55,7 @@ def test_interrupt_inside_a_step(update, during, X, monkeypatch):
         between.fit(X, callback=Interrupt(12))
     # Wherever it is in step 13, that step is given up as a whole.
     owner, name, call = {
-        "encoding": (BlockPursuit, "encode", 13),
+        "encoding": (OrthogonalPursuit, "encode", 13),
         "updating": (OnlineState if update == "online" else AdamState, "step", 13),
     }[during]
     work, calls = getattr(owner, name), []

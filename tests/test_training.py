@@ -9,7 +9,7 @@ import pytest
 
 import icfl
 import oracles
-from icfl.coding.coders import BlockPursuit
+from icfl.coding.coders import OrthogonalPursuit
 from icfl.exceptions import InputError
 from icfl.learning.minibatches import Schedule
 from training_runs import OPTIONS, UPDATES, bits, planted
@@ -94,7 +94,7 @@ def first(X, **options):
     """The model before any step: one whose first step is interrupted."""
     model = icfl.ICFL(**OPTIONS | options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BlockPursuit, "encode", _interrupt)
+        patch.setattr(OrthogonalPursuit, "encode", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             model.fit(X)
     assert model.n_steps_ == 0

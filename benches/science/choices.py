@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from icfl.datasets import make_planted, make_synthetic_benchmark
+from icfl.updates import Online
 
-from .entrants import Entrant, available
+from .entrants import BLOCK, Entrant, available
 from .markdown import Column, note, row, start
 from .truth import N_TEST, SEED_OF_FIT, Truth, found_by, test_rows
 
@@ -37,6 +38,10 @@ CHOICES = (
     _choice("4 x 4", n_iterations=4, atoms_per_iteration=4),
     _choice("refit: block", refit="block"),
     _choice("refit: block, 4 x 4", refit="block", n_iterations=4, atoms_per_iteration=4),
+    _choice("all atoms at once", update=Online(first_atoms=None)),
+    _choice("disentangle: 0", update=Online(disentangle=0.0)),
+    _choice("disentangle: 0.9", update=Online(disentangle=0.9)),
+    _choice("literal encoder and start", **BLOCK.options),
     _choice("selection: absolute", selection="absolute"),
     _choice("atom_norm: free", atom_norm="free"),
     _choice("coherence_limit: None", coherence_limit=None),

@@ -6,8 +6,9 @@ to the two atoms, whatever is true (absorption: Chanin et al., arXiv:2409.14507)
 against it here is that features lie in directions of their own:
 
 - A *companion* of atom m is one that fires more often than m, and that is missing on the samples on
-  which m fires at most half as often as elsewhere. As its coefficient can make good for any part of it in d_m, data say nothing
-  about that part, and d_m gives it up: it becomes orthogonal to its companions.
+  which m fires at most half as often as elsewhere. As its coefficient can make good for any part of
+  it in d_m, data say nothing about that part, and d_m gives it up: it becomes orthogonal to its
+  companions.
 - Two atoms may hold the same feature and never fire together, as "parent" and "parent and child"
   do. Of two with a larger cosine than `limit_for` says, the less used one keeps what is orthogonal
   to the other, and its statistics start anew.

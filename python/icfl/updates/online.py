@@ -18,9 +18,9 @@ have no atom at all. So every few steps places are freed and given to what is re
   proportional to ‖r‖², and its statistics start anew.
 - Atoms that hold the same feature are taken apart: `icfl.updates.disentangling`.
 
-Learning starts with a few atoms, and the others come over the first quarter of the planned steps, each
-from a residual: what many samples have in common gets its atom before what few have, and what few
-have is then found beside it rather than mixed with it.
+Learning starts with a few atoms, and the others come over the first quarter of the planned steps,
+each from a residual: what many samples have in common gets its atom before what few have, and what
+few have is then found beside it rather than mixed with it.
 
 Encoding starts with one iteration a sample and grows to the full number over the first 60 % of the
 planned steps: a dictionary that knows little yet can only fit noise with more. The number stays
