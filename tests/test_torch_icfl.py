@@ -15,6 +15,7 @@ from icfl.exceptions import InputError
 from icfl.torch import TorchBackend, memory
 from icfl.torch.distributed import Group
 from icfl.torch.online import Statistics, swept
+from icfl.torch.orthogonal import Orthogonal
 from icfl.torch.pursuit import Pursuit
 from icfl.torch.selection import best_of_batch, largest
 from training_runs import OPTIONS, UPDATES, bits, planted
@@ -215,7 +216,7 @@ def test_resumed_fit_has_the_bits_of_an_uninterrupted_one(update, step, X, tmp_p
 
 def test_an_interrupt_inside_a_step_gives_the_step_up(X, monkeypatch):
     options = OPTIONS | {"backend": "torch"}
-    calls, work = [], Pursuit.encode
+    calls, work = [], Orthogonal.encode
 
     def interrupted(*args):
         calls.append(1)
@@ -223,7 +224,7 @@ def test_an_interrupt_inside_a_step_gives_the_step_up(X, monkeypatch):
             raise KeyboardInterrupt
         return work(*args)
 
-    monkeypatch.setattr(Pursuit, "encode", interrupted)
+    monkeypatch.setattr(Orthogonal, "encode", interrupted)
     model = icfl.ICFL(**options)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)

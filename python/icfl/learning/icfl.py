@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from icfl import updates
 from icfl._validation import check_choice, check_n_jobs, check_number
 from icfl.coding.coders import BlockPursuit, OrthogonalPursuit, Pursuit
+from icfl.exceptions import InputError
 from icfl.learning.backends import Backend, backend_of
 from icfl.learning.initialisation import initial_dictionary
 from icfl.learning.learner import Learner
@@ -259,7 +260,8 @@ class ICFL(Learner):
 
     def _coder(self) -> Pursuit:
         learnt = float(getattr(self, "threshold_", 0.0))
-        threshold = learnt if self._follows else check_number(self.threshold, "threshold")
+        given: Any = self.threshold
+        threshold = learnt if self._follows else check_number(given, "threshold")
         block = BlockPursuit(self.n_iterations, self.atoms_per_iteration, threshold, self.selection)
         if check_choice(self.refit, "refit", ("joint", "block")) == "block":
             return block
@@ -276,9 +278,11 @@ class ICFL(Learner):
         return super()._shapes(n_components, n_features) | own
 
     def _check_own(self) -> None:
-        if self.refit == "joint" and not self._follows:
-            check_number(self.threshold, "threshold with refit='joint'", low=0.0)
         self._coder()
+        if self.refit == "joint" and not self._follows and float(self.threshold) < 0:
+            raise InputError(
+                f"threshold must not be negative with refit='joint', got {self.threshold!r}"
+            )
         check_choice(self.atom_norm, "atom_norm", ("unit", "free"))
         if self.coherence_limit is not None:
             check_number(self.coherence_limit, "coherence_limit", low=0.0, high=1.0)

@@ -20,7 +20,7 @@ SHARE = 0.42
 """Of the mean size. Where all codes are about as large as one another, a half is in the middle; but
 atoms that hold several features, as they do early on, have larger codes."""
 MEMORY = 100
-"""Steps over which sizes are averaged."""
+"""Steps over which sizes are averaged, with the weights that `icfl.updates.Online` gives them."""
 
 
 class RunningThreshold:

@@ -85,12 +85,12 @@ def disentangled(
     fires = (code_sums > 0) & (energy > 0)
     sums = code_sums.astype(np.float64)
     uses = np.divide(sums, energy, out=np.zeros_like(energy), where=fires) * sums
-    for atom, others in _companions(code_products, sums, energy, uses, weight):
-        _leave(atoms, atom, others)
+    companions = _companions(code_products, sums, energy, uses, weight)
+    moved = [atom for atom, others in companions if _leave(atoms, atom, others)]
     limit = limit_for(*components.shape)
     changed = _without_shared(atoms, uses, limit, n_jobs) if limit < 1.0 else []
-    # Untouched atoms keep their bits.
-    moved = np.flatnonzero((atoms * norms != components).any(axis=1))
+    # The others keep their bits.
+    moved = sorted({*moved, *changed})
     result = components.copy()
     result[moved] = atoms[moved] * norms[moved]
     return result, np.array(sorted(changed), dtype=np.int64)

@@ -1,0 +1,205 @@
+"""Atoms that hold more than one feature: what is taken apart, and what is left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import icfl
+import oracles
+from icfl.datasets import make_synthetic_benchmark
+from icfl.exceptions import InputError
+from icfl.metrics import recovery
+from icfl.updates import Online
+from icfl.updates.disentangling import LEAST_LEFT, disentangled, limit_for
+from icfl.updates.online import ARRIVAL, arrived
+from oracles import U
+
+DIMENSIONS = 64
+
+
+def features(n, seed=0):
+    """Orthonormal directions."""
+    square = np.random.default_rng(seed).standard_normal((DIMENSIONS, DIMENSIONS))
+    return np.linalg.qr(square)[0][:n]
+
+
+def statistics(Z):
+    """A, s and n of codes (n, M)."""
+    Z = np.asarray(Z, dtype=np.float32)
+    return Z.T @ Z, Z.sum(axis=0), float(len(Z))
+
+
+def run(atoms, Z, norms=1.0):
+    given = (norms * np.asarray(atoms)).astype(np.float32)
+    before = given.tobytes()
+    out, changed = disentangled(given, *statistics(Z), None)
+    assert given.tobytes() == before
+    return out, changed.tolist()
+
+
+def fires(*shares, n=1000):
+    """Codes of 2 that fire on given [from, to) shares of n samples."""
+    Z = np.zeros((n, len(shares)))
+    for m, (start, stop) in enumerate(shares):
+        Z[int(start * n) : int(stop * n), m] = 2.0
+    return Z
+
+
+def cosine(a, b):
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def test_an_atom_is_orthogonal_to_one_that_it_never_fires_without():
+    parent, child = features(2)
+    tilted = (child + 0.3 * parent) / np.linalg.norm(child + 0.3 * parent)
+    out, changed = run([parent, tilted], fires((0.0, 0.4), (0.1, 0.2)))
+    # The statistics stay: what is given up is what the parent's coefficient makes good for.
+    assert changed == []
+    np.testing.assert_array_equal(out[0], parent.astype(np.float32))
+    # Input, result and norm are each rounded once to float32.
+    np.testing.assert_allclose(out[1], child, rtol=0, atol=8 * U)
+
+
+def test_the_one_that_fires_more_often_stays_whatever_the_order():
+    parent, child = features(2)
+    tilted = (parent + 0.3 * child) / np.linalg.norm(parent + 0.3 * child)
+    out, _ = run([child, tilted], fires((0.1, 0.2), (0.0, 0.4)))
+    np.testing.assert_array_equal(out[1], tilted.astype(np.float32))
+    assert abs(cosine(out[0], tilted)) < 8 * U
+
+
+@pytest.mark.parametrize(("stop", "companion"), [(0.55, False), (0.9, True)])
+def test_firing_often_alone_makes_no_companion(stop, companion):
+    # One atom fires on half of all samples, and on 55 % or 90 % of those of the other: it is
+    # missing on 45 % or 10 %, where on half as many as elsewhere, 25 %, would do.
+    often, other = features(2)
+    tilted = (other + 0.3 * often) / np.linalg.norm(other + 0.3 * often)
+    Z = fires((0.0, 0.5), (0.0, 0.0))
+    Z[500 - int(stop * 100) : 600 - int(stop * 100), 1] = 2.0
+    out, _ = run([often, tilted], Z)
+    assert (abs(cosine(out[1], often)) < 8 * U) == companion
+    assert companion or out[1].tobytes() == tilted.astype(np.float32).tobytes()
+
+
+def test_an_atom_of_two_features_gives_up_the_one_that_another_holds():
+    parent, child = features(2)
+    both = (parent + child) / np.sqrt(2)
+    out, changed = run([both, parent], fires((0.0, 0.1), (0.1, 0.5)))
+    assert changed == [0]
+    np.testing.assert_allclose(out[0], child, rtol=0, atol=8 * U)
+    np.testing.assert_array_equal(out[1], parent.astype(np.float32))
+
+
+def test_three_levels_come_apart_at_once():
+    a, b, c = features(3)
+    atoms = [a, (a + b) / np.sqrt(2), (a + b + c) / np.sqrt(3)]
+    out, changed = run(atoms, fires((0.0, 0.5), (0.5, 0.7), (0.7, 0.8)))
+    assert changed == [1, 2]
+    np.testing.assert_allclose(out, [a, b, c], rtol=0, atol=16 * U)
+
+
+def test_atoms_keep_their_norms_and_the_untouched_their_bits():
+    parent, child, other = features(3)
+    both = (parent + child) / np.sqrt(2)
+    norms = np.array([[0.5], [3.0], [7.0]])
+    given = [both, parent, other]
+    out, _ = run(given, fires((0.0, 0.1), (0.1, 0.5), (0.5, 0.6)), norms)
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), norms[:, 0], rtol=8 * U)
+    expected = (norms * np.asarray(given)).astype(np.float32)
+    np.testing.assert_array_equal(out[1:], expected[1:])
+
+
+def test_what_is_nearly_the_same_is_left_to_replacement():
+    one, other = features(2)
+    # Of a unit atom with this cosine less than LEAST_LEFT is left.
+    left = 0.9 * LEAST_LEFT
+    copy = np.sqrt(1 - left**2) * one + left * other
+    out, changed = run([one, copy], fires((0.0, 0.5), (0.5, 0.6)))
+    assert changed == []
+    np.testing.assert_array_equal(out[1], copy.astype(np.float32))
+
+
+def test_unused_atoms_zero_atoms_and_negative_codes_do_no_harm():
+    a, b = features(2)
+    atoms = np.array([a, (a + b) / np.sqrt(2), np.zeros(DIMENSIONS)])
+    Z = fires((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
+    Z[:10, 0], Z[10:20, 1] = -1.0, -1.0
+    with np.errstate(all="raise"):
+        out, _ = run(atoms, Z)
+    assert np.isfinite(out).all()
+    assert not out[2].any()
+    np.testing.assert_allclose(np.linalg.norm(out[:2], axis=1), 1.0, rtol=8 * U)
+
+
+def test_random_directions_are_below_the_limit():
+    rng = np.random.default_rng(0)
+    for M, d in [(410, 77), (1024, 192), (512, 128)]:
+        closest = []
+        for _ in range(5):
+            D = oracles.unit_rows(rng.standard_normal((M, d)))
+            closest.append(np.max(D @ D.T - 2 * np.eye(M)))
+        assert np.median(closest) < limit_for(M, d) < 1
+    assert limit_for(512, 4) > 1  # where all directions are close, closeness says nothing
+
+
+def test_atoms_come_by_the_same_factor_until_a_quarter_of_the_plan():
+    counts = [arrived(8, 8, 512, p) for p in np.linspace(0, 1, 201)]
+    assert counts[0] == 8
+    assert counts[int(100 * ARRIVAL)] == 64  # half-way of 8 to 512
+    assert counts[int(200 * ARRIVAL)] == 512 == counts[-1]
+    assert (np.diff(counts) >= 0).all()
+    assert arrived(8, 8, 512, None) == 512
+    assert arrived(300, 8, 512, 0.01) == 300  # none goes again
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"first_atoms": 0}, "first_atoms"),
+        ({"disentangle": 1.5}, "disentangle"),
+        ({"disentangle": -0.1}, "disentangle"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Online(**options)
+
+
+def test_a_given_dictionary_is_taken_whole():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((600, 12)).astype(np.float32)
+    init = oracles.unit_rows(rng.standard_normal((40, 12))).astype(np.float32)
+    options = {"n_iterations": 3, "atoms_per_iteration": 1, "batch_size": 100, "random_state": 0}
+    given = icfl.ICFL(init=init, max_iter=10, **options).fit(X)
+    assert given.history_[0]["dead"] < 0.1
+    few = icfl.ICFL(40, max_iter=10, **options).fit(X)
+    assert few.history_[0]["dead"] > 0.5  # of a tenth of the plan: most are still to come
+    assert few.history_[-1]["dead"] < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_hierarchies_are_learnt_where_the_literal_method_merges_them(seed):
+    bench = make_synthetic_benchmark(0.15, random_state=seed)
+    test = bench.test(8192).chunk(0)
+    options = {
+        "n_components": bench.n_latents,
+        "n_iterations": 16,
+        "atoms_per_iteration": 1,
+        "threshold": "auto",
+        "unit_norm_inputs": False,
+        "batch_size": 2048,
+        "max_iter": 1,
+        "random_state": seed,
+    }
+
+    def f1(**own):
+        model = icfl.ICFL(**(options | own)).fit(bench.train(800_000))
+        Z = model.transform(test.X)
+        found = recovery(Z, model.components_, test.codes, bench.model.components, match="nearest")
+        return found.mean("f1")
+
+    apart = f1(update=Online(disentangle=0.9))
+    literal = f1(refit="block", update=Online(first_atoms=None, disentangle=0.0))
+    assert apart > literal + 0.15
