@@ -143,11 +143,11 @@ def test_random_directions_are_below_the_limit():
     assert limit_for(512, 4) > 1  # where all directions are close, closeness says nothing
 
 
-def test_atoms_come_by_the_same_factor_until_a_quarter_of_the_plan():
-    counts = [arrived(8, 8, 512, p) for p in np.linspace(0, 1, 201)]
+def test_atoms_come_by_the_same_factor_until_a_fifth_of_the_plan():
+    counts = [arrived(8, 8, 512, p) for p in np.linspace(0, 1, 401)]
     assert counts[0] == 8
-    assert counts[int(100 * ARRIVAL)] == 64  # half-way of 8 to 512
-    assert counts[int(200 * ARRIVAL)] == 512 == counts[-1]
+    assert counts[round(200 * ARRIVAL)] == 64  # half-way of 8 to 512
+    assert counts[round(400 * ARRIVAL)] == 512 == counts[-1]
     assert (np.diff(counts) >= 0).all()
     assert arrived(8, 8, 512, None) == 512
     assert arrived(300, 8, 512, 0.01) == 300  # none goes again

@@ -18,7 +18,7 @@ have no atom at all. So every few steps places are freed and given to what is re
   proportional to ‖r‖², and its statistics start anew.
 - Atoms that hold the same feature are taken apart: `icfl.updates.disentangling`.
 
-Learning starts with a few atoms, and the others come over the first quarter of the planned steps,
+Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
 each from a residual: what many samples have in common gets its atom before what few have, and what
 few have is then found beside it rather than mixed with it.
 
@@ -56,7 +56,7 @@ non-zeros of the paper.
 """
 GROWTH = 0.6
 """Share of the planned steps over which iterations grow to their full number."""
-ARRIVAL = 0.25
+ARRIVAL = 0.2
 """Share of the planned steps over which atoms come, each step by the same factor."""
 SETTLE = 0.9
 """Share of the planned steps after which nothing is replaced any more."""
