@@ -171,7 +171,7 @@ def common(options: argparse.Namespace, **changes: Any) -> dict[str, Any]:
 
 
 def pursuit() -> dict[str, Any]:
-    return {"n_iterations": ROUNDS, "atoms_per_iteration": BLOCK}
+    return {"n_iterations": ROUNDS, "atoms_per_iteration": BLOCK, "refit": "block"}
 
 
 def autoencoder(options: argparse.Namespace, **changes: Any) -> TopKSAE:

@@ -60,6 +60,7 @@ def _model(D: NDArray[np.float32], J: int, L: int, batch_size: int) -> ICFL:
         len(D),
         n_iterations=J,
         atoms_per_iteration=L,
+        refit="block",
         threshold=-np.inf,
         update="adam",
         learning_rate=LEARNING_RATE,
