@@ -176,9 +176,7 @@ def test_the_random_dictionary_is_encoded_as_the_model_encodes(fold):
         (3, results["random_dictionary"]),
         (2, results["random_dictionary"]["curve"][0]),
     ):
-        Z = icfl.encode_icfl(
-            X, drawn.components_, n_iterations=n_iterations, atoms_per_iteration=2, bias=bias
-        )
+        Z = icfl.encode_omp(X, drawn.components_, 2 * n_iterations, bias=bias, selection="positive")
         expected = explained_variance(X, Z @ drawn.components_ + bias)
         # 500 float32 numbers, off by 1e-7 of their size, against a sum of squares.
         assert numbers["explained_variance"] == pytest.approx(expected, abs=1e-5)

@@ -171,8 +171,7 @@ def _curves(
     curves: dict[str, list[dict[str, float]]] = {}
     for rounds in iterations:
         found = {
-            name: represent(clone(coder).set_params(n_iterations=rounds), inputs)
-            for name, coder in coders.items()
+            name: represent(_with_rounds(coder, rounds), inputs) for name, coder in coders.items()
         }
         rivals = principal_components(train, _rounded_l0(found["icfl"].codes))
         found |= {name: represent(model, inputs) for name, model in rivals.items()}
@@ -180,6 +179,12 @@ def _curves(
             numbers = reconstruction_numbers(inputs, reconstructions)
             curves.setdefault(name, []).append({"l0": code_numbers(codes)["l0"], **numbers})
     return curves
+
+
+def _with_rounds(coder: Any, rounds: int) -> Any:
+    """Return the coder with another number of rounds, however it counts them."""
+    n_nonzero = rounds * coder.atoms_per_iteration
+    return clone(coder).set_params(n_iterations=rounds, n_nonzero=n_nonzero)
 
 
 def _rounded_l0(codes: Any) -> int:

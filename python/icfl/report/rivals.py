@@ -60,10 +60,11 @@ def pursuit(atoms: NDArray[np.float32], model: Any) -> SparseCoder:
     """Return what encodes with the atoms (M, d), and with all else as the fitted ICFL `model`."""
     return SparseCoder(
         atoms,
-        algorithm="icfl",
+        algorithm="omp" if model.refit == "joint" else "icfl",
+        n_nonzero=model.n_iterations * model.atoms_per_iteration,
         n_iterations=model.n_iterations,
         atoms_per_iteration=model.atoms_per_iteration,
-        threshold=model.threshold,
+        threshold=float(getattr(model, "threshold_", model.threshold)),
         selection=model.selection,
         bias=model.bias_,
         n_jobs=model.n_jobs,
