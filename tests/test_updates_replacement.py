@@ -71,8 +71,8 @@ def test_redundant_and_unused_atoms_take_residual_directions():
         (None, 2, 0.9, set()),  # not yet
         (None, 1, None, {0}),  # unused alone: 200 samples are more than ten times 12 atoms
     ]:
-        update = Online(replace_every=every)
-        plain = advance(begin(Online(replace_every=10**6), D), X, Z)
+        update = Online(replace_every=every, first_atoms=None)
+        plain = advance(begin(Online(replace_every=10**6, first_atoms=None), D), X, Z)
         after = advance(begin(update, D, coherence_limit=limit), X, Z, progress=progress)
         changed = np.flatnonzero(np.any(after.components != plain.components, axis=1))
         assert set(changed) == freed, (progress, every, limit)
@@ -96,7 +96,7 @@ def test_an_atom_is_unused_below_three_uses_in_a_window(progress):
     for m, count in enumerate(uses):
         Z[rng.choice(100, count, replace=False), m] = 1
     X = rng.standard_normal((100, d)).astype(np.float32)
-    state = begin(Online(replace_every=1), unit_atoms(M, d, rng))
+    state = begin(Online(replace_every=1, first_atoms=None), unit_atoms(M, d, rng))
     for start in range(0, 100, 20):
         before = state
         state = advance(state, X[start : start + 20], Z[start : start + 20], progress=progress)
