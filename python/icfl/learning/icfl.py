@@ -115,6 +115,8 @@ class ICFL(Learner):
         The dictionary, one atom a row. Read-only: assign another array to change it.
     bias_ : ndarray of shape (n_features,), float32
         Subtracted from prepared rows before they are encoded.
+    threshold_ : ndarray of shape (), float32
+        What rows are encoded with under ``threshold="auto"``, and only then.
     n_features_in_ : int
         Width of the data.
     n_steps_, n_iter_, n_samples_seen_ : int
