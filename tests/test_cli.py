@@ -124,6 +124,17 @@ def test_fit_without_whitening_saves_the_dictionary_alone(folder, tmp_path, caps
     np.testing.assert_array_equal(loaded.components_, direct.components_)
 
 
+def test_fit_hands_over_how_icfl_refits_and_where_it_ends(folder, tmp_path, capsys):
+    for refit, threshold in (("block", "0.1"), ("joint", "auto")):
+        model = tmp_path / f"{refit}.safetensors"
+        words = ["--whiten", "none", *FIT, "--refit", refit, "--threshold", threshold]
+        run_json(capsys, "fit", folder / "X.npy", *words, "--output", model)
+        learnt = icfl.load(model)
+        assert learnt.refit == refit
+        assert str(learnt.threshold) == threshold
+        assert hasattr(learnt, "threshold_") == (threshold == "auto")
+
+
 def test_batch_correction_travels_with_the_model(folder, tmp_path, capsys):
     model, codes = tmp_path / "m.safetensors", tmp_path / "z.npz"
     data = [*source(folder, "npz"), "--batch", "plate"]

@@ -24,7 +24,7 @@ BAD = {
     "missing option": ("fit X.npy", "--output"),
     "no number": ("fit X.npy --output o --n-components many", "whole number, got 'many'"),
     "zero atoms": ("fit X.npy --output o --n-components 0", "at least 1, got '0'"),
-    "no threshold": ("fit X.npy --output o --threshold nan", "expected a number, got 'nan'"),
+    "no threshold": ("fit X.npy --output o --threshold nan", "auto or a number, got 'nan'"),
     "no threads": ("fit X.npy --output o --n-jobs 0", "other than 0"),
     "unknown whitening": ("fit X.npy --output o --whiten ica", "invalid choice: 'ica'"),
     "bad shrinkage": ("fit X.npy --output o --shrinkage 2", "from 0 to 1"),

@@ -79,6 +79,17 @@ class Spy(BaseEstimator):
         return Z
 
 
+class Single(Spy):
+    """The same, for an estimator that knows nothing of threads."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+
+def test_estimators_without_threads_are_compared():
+    assert set(run({"plain": Single()}).values("plain", "cosine_similarity").values()) == {1.0}
+
+
 def test_nothing_is_fitted_on_what_is_held_out():
     Spy.seen = []
     found = run({"spy": Spy()})

@@ -51,13 +51,12 @@ def test_it_is_a_share_of_the_energy_weighted_mean_size():
 
 
 def test_steps_without_codes_leave_it():
-    running = RunningThreshold(0.0)
-    running.begin(np.array([2.0, 4.0], dtype=np.float32))
+    start = RunningThreshold(0.0)
+    running = start.begun(np.array([2.0, 4.0], dtype=np.float32))
+    assert start.value == 0.0  # a first step that fails leaves nothing behind
     assert running.value == np.float32(3.0 * SHARE)
     assert running.after(0.0, 0.0).value == running.value
-    known = RunningThreshold(0.5)
-    known.begin(np.array([100.0]))
-    assert known.value == 0.5
+    assert RunningThreshold(0.5).begun(np.array([100.0])).value == 0.5
 
 
 def test_codes_exceed_it_where_they_joined_and_the_file_keeps_it(X, tmp_path):

@@ -20,7 +20,7 @@ from icfl.cli.options import (
     nonzero,
     selected_rows,
     share_or_ledoit_wolf,
-    threshold,
+    threshold_or_auto,
 )
 from icfl.exceptions import InputError
 from icfl.io import Activations, Table
@@ -58,6 +58,7 @@ LEARNER_OPTIONS = (
     "n_nonzero",
     "n_iterations",
     "atoms_per_iteration",
+    "refit",
     "threshold",
     "update",
     "batch_size",
@@ -145,7 +146,15 @@ def _add_learner_options(parser: argparse.ArgumentParser) -> None:
         "--atoms-per-iteration", type=count, metavar="L", help="atoms per round (icfl)"
     )
     group.add_argument(
-        "--threshold", type=threshold, metavar="T", help="least inner product to join (icfl)"
+        "--refit",
+        choices=["joint", "block"],
+        help="which coefficients a round fits: all, or as published (icfl; default: joint)",
+    )
+    group.add_argument(
+        "--threshold",
+        type=threshold_or_auto,
+        metavar="T",
+        help="least inner product to join, or auto (icfl)",
     )
     group.add_argument(
         "--update", choices=["adam", "online"], help="how the dictionary moves (icfl)"

@@ -22,7 +22,7 @@ __all__ = [
     "nonzero",
     "selected_rows",
     "share_or_ledoit_wolf",
-    "threshold",
+    "threshold_or_auto",
 ]
 
 
@@ -128,11 +128,13 @@ def count_or_auto(text: str) -> int | Literal["auto"]:
     return "auto" if text == "auto" else count(text)
 
 
-def threshold(text: str) -> float:
-    """Return a number; minus infinity is one too, it lets every atom join."""
+def threshold_or_auto(text: str) -> float | Literal["auto"]:
+    """Return a number, or "auto"; minus infinity is a number too, it lets every atom join."""
+    if text == "auto":
+        return "auto"
     value = _float(text)
     if not value < float("inf"):  # neither NaN nor infinity
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected auto or a number, got {text!r}")
     return value
 
 

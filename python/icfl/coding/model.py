@@ -321,7 +321,7 @@ def seen_by(dictionary: Any, X: Floats) -> NDArray[np.float32]:
     """Return preprocessed rows as the dictionary sees them: float32, scaled as it says."""
     unit_norm = bool(getattr(dictionary, "unit_norm_inputs", False))
     scale = float(getattr(dictionary, "input_scale_", 1.0))
-    return prepare(X, unit_norm, dictionary.n_jobs, scale=scale)[0]
+    return prepare(X, unit_norm, getattr(dictionary, "n_jobs", None), scale=scale)[0]
 
 
 def prepared_blocks(

@@ -54,10 +54,12 @@ class PursuitStepper:
 
     def advance(self, X: NDArray[np.float32], moment: Moment) -> Outcome:
         """Encode a mini-batch and form the next state of the update."""
-        if self.threshold is not None and moment.step == 0:
-            self.threshold.begin(np.linalg.norm(X - self.update.bias, axis=1))
+        threshold = self.threshold
+        if threshold is not None and moment.step == 0:
+            threshold = threshold.begun(np.linalg.norm(X - self.update.bias, axis=1))
         n_active = active_atoms(self.update, moment.progress)
-        codes = self._encode(X, self._learning_coder(moment.progress), n_active)
+        coder = learning_coder(self._coder, self.update, moment.progress)
+        codes = self._encode(X, with_threshold(coder, threshold), n_active)
         after = self.update.step(
             X,
             codes,
@@ -70,7 +72,6 @@ class PursuitStepper:
         measured = getattr(after, "measured", None) or _core.reconstruction_sums(
             X, codes, self.update.components, self.update.bias, self._n_jobs
         )
-        threshold = self.threshold
         if threshold is not None:
             sizes = np.abs(codes[2], dtype=np.float64)
             threshold = threshold.after(float(sizes @ sizes), float(sizes.sum()))
@@ -89,7 +90,9 @@ class PursuitStepper:
 
     def encode(self, X: NDArray[np.float32]) -> Codes:
         """Encode with all iterations."""
-        return self._encode(X, self._with_threshold(self._coder), len(self.update.components))
+        return self._encode(
+            X, with_threshold(self._coder, self.threshold), len(self.update.components)
+        )
 
     def decode(self, codes: Codes) -> NDArray[np.float32]:
         """Return what codes stand for."""
@@ -114,12 +117,6 @@ class PursuitStepper:
         if self.threshold is not None:
             self.threshold.set_arrays(arrays)
 
-    def _learning_coder(self, progress: float | None) -> Pursuit:
-        return self._with_threshold(learning_coder(self._coder, self.update, progress))
-
-    def _with_threshold(self, coder: Pursuit) -> Pursuit:
-        return coder if self.threshold is None else replace(coder, threshold=self.threshold.value)
-
     def _encode(self, X: NDArray[np.float32], coder: Pursuit, n_active: int) -> Codes:
         with raising_floating_point_error():
             dictionary = _core.Dictionary(self.update.components[:n_active])
@@ -130,6 +127,11 @@ class PursuitStepper:
 def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursuit:
     """Return the coder with as many rounds as the update wants to learn with."""
     return coder.shortened(partial(update.rounds, progress=progress))
+
+
+def with_threshold(coder: Pursuit, threshold: RunningThreshold | None) -> Pursuit:
+    """Return the coder with a threshold in the place of its own, where there is one."""
+    return coder if threshold is None else replace(coder, threshold=threshold.value)
 
 
 def active_atoms(update: Any, progress: float | None) -> int:

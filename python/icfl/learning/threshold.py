@@ -47,10 +47,11 @@ class RunningThreshold:
         """The threshold as a number."""
         return float(self.array)
 
-    def begin(self, norms: NDArray[np.floating]) -> None:
-        """Take the norms of the first rows, from which the bias has been taken."""
-        if self.value == 0.0 and len(norms):
-            self.array = np.array(SHARE * norms.mean(dtype=np.float64), dtype=np.float32)
+    def begun(self, norms: NDArray[np.floating]) -> RunningThreshold:
+        """Return where to start, given the norms of the first rows without the bias."""
+        if self.value != 0.0 or len(norms) == 0:
+            return self
+        return RunningThreshold(SHARE * float(norms.mean(dtype=np.float64)))
 
     def after(self, squares: float, sizes: float) -> RunningThreshold:
         """Return the threshold after a step, given Σ z² and Σ |z| of its codes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from icfl.coding.coders import Pursuit
 from icfl.exceptions import InputError
-from icfl.learning.pursuit import active_atoms, grows, learning_coder
+from icfl.learning.pursuit import active_atoms, grows, learning_coder, with_threshold
 from icfl.learning.stepper import Arrays, Moment, Outcome
 from icfl.learning.threshold import RunningThreshold
 from icfl.torch.adam import Tensors
@@ -91,19 +90,21 @@ class TorchPursuitStepper(DeviceStepper):
     def advance(self, X: Any, moment: Moment) -> Outcome:
         """Encode a mini-batch and form the next state of the update."""
         x, update = self._rows(X), self.update
-        if self.threshold is not None and moment.step == 0:
+        threshold = self.threshold
+        if threshold is not None and moment.step == 0:
             norms = torch.linalg.vector_norm(x - update.bias, dim=1)
             parts = self._group.gather(norms)
-            self.threshold.begin(np.concatenate([part.numpy(force=True) for part in parts]))
-        coder = self._with_threshold(learning_coder(self._pursuit_coder, update, moment.progress))
-        codes = self._encode(x, coder, active_atoms(update, moment.progress))
+            threshold = threshold.begun(np.concatenate([part.numpy(force=True) for part in parts]))
+        coder = learning_coder(self._pursuit_coder, update, moment.progress)
+        n_active = active_atoms(update, moment.progress)
+        codes = self._encode(x, with_threshold(coder, threshold), n_active)
         residual = x - decode(codes, self._tensors())
         measured = column_moments(x, self._group, moment.step)
         after = update.step(x, codes, residual, measured.n_rows, moment)
         found = outcome(x, residual, codes, measured, self._group, after.n_replaced)
         if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
-        self._after = after, self._next_threshold(codes)
+        self._after = after, self._next_threshold(threshold, codes)
         return found
 
     def commit(self) -> None:
@@ -140,20 +141,19 @@ class TorchPursuitStepper(DeviceStepper):
         pursuit = pursuit_of(coder, atoms, update.bias, self._backend.gram_budget, products)
         return torch.nn.functional.pad(pursuit.encode(x), (0, len(update.components) - n_active))
 
-    def _next_threshold(self, codes: Tensor) -> RunningThreshold | None:
-        if self.threshold is None:
+    def _next_threshold(
+        self, threshold: RunningThreshold | None, codes: Tensor
+    ) -> RunningThreshold | None:
+        if threshold is None:
             return None
         sizes = codes.to(wide(codes.device)).abs()
         sums = torch.stack([sizes.square().sum(), sizes.sum()])
         self._group.sum([sums])
         squares, total = sums.tolist()
-        return self.threshold.after(squares, total)
-
-    def _with_threshold(self, coder: Pursuit) -> Pursuit:
-        return coder if self.threshold is None else replace(coder, threshold=self.threshold.value)
+        return threshold.after(squares, total)
 
     def _coder(self) -> Pursuit:
-        return self._with_threshold(self._pursuit_coder)
+        return with_threshold(self._pursuit_coder, self.threshold)
 
     def _tensors(self) -> Tensors:
         return {"components": self.update.components, "bias": self.update.bias}
