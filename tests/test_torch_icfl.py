@@ -18,6 +18,7 @@ from icfl.torch.online import Statistics, swept
 from icfl.torch.orthogonal import Orthogonal
 from icfl.torch.pursuit import Pursuit
 from icfl.torch.selection import best_of_batch, largest
+from icfl.updates.disentangling import Parting
 from training_runs import OPTIONS, UPDATES, bits, planted
 
 torch.set_num_threads(1)
@@ -136,6 +137,21 @@ def test_sweep_is_that_of_the_definition(unit_norm):
     expected, _ = oracles.online_sweep(D, seen, unit_norm)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-9)
     np.testing.assert_array_equal(found.numpy()[7], D[7])
+
+
+def test_recoded_statistics_are_those_of_rewritten_codes():
+    rng = np.random.default_rng(2)
+    M, d, n = 20, 6, 300
+    Z, X = rng.uniform(-1, 1, (n, M)), rng.standard_normal((n, d))
+    seen = (Z.T @ Z, Z.T @ X, Z.sum(axis=0), X.sum(axis=0))
+    statistics = Statistics(*map(torch.from_numpy, seen), float(n))
+    one = Parting(4, np.array([0, 7, 19]), rng.uniform(-1, 1, 3).astype(np.float32), 0.6)
+    statistics.recode(one)
+    Z[:, one.others] += np.outer(Z[:, 4], one.weights)
+    Z[:, 4] *= one.left
+    for found, expected in zip(statistics, (Z.T @ Z, Z.T @ X, Z.sum(axis=0)), strict=False):
+        np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-11)
+    np.testing.assert_array_equal(statistics.input_sums.numpy(), seen[3])
 
 
 @pytest.mark.parametrize("update", UPDATES)

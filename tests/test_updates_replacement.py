@@ -71,7 +71,7 @@ def test_redundant_and_unused_atoms_take_residual_directions():
         (None, 2, 0.9, set()),  # not yet
         (None, 1, None, {0}),  # unused alone: 200 samples are more than ten times 12 atoms
     ]:
-        update = Online(replace_every=every, first_atoms=None)
+        update = Online(replace_every=every, first_atoms=None, disentangle=0.0)
         plain = advance(begin(Online(replace_every=10**6, first_atoms=None), D), X, Z)
         after = advance(begin(update, D, coherence_limit=limit), X, Z, progress=progress)
         changed = np.flatnonzero(np.any(after.components != plain.components, axis=1))

@@ -21,13 +21,14 @@ from icfl.torch.arrays import to_host
 from icfl.torch.memory import wide
 from icfl.torch.updates import DeviceUpdate, normalised
 from icfl.updates import Online
-from icfl.updates.disentangling import disentangled
+from icfl.updates.disentangling import Parting, disentangled
 from icfl.updates.online import (
     FEWEST_USES,
     SETTLE,
     USAGE_WINDOW,
     arrived,
     draw,
+    early,
     growing_rounds,
     redundant,
 )
@@ -66,6 +67,17 @@ class Statistics(NamedTuple):
         scale = 1.0 / self.weight if self.weight > 0 else 0.0
         energy: NDArray[np.float32] = (self.code_products.diagonal() * scale).numpy(force=True)
         return energy
+
+    def recode(self, parting: Parting) -> None:
+        """Have codes say what they would have said after a parting."""
+        device, atom, left = self.code_sums.device, parting.atom, parting.left
+        others = torch.from_numpy(parting.others).to(device)
+        weights = torch.from_numpy(parting.weights).to(self.code_sums)
+        for sums in (self.code_products, self.code_products.T, self.code_inputs):
+            sums[others] += torch.outer(weights, sums[atom])
+            sums[atom] *= left
+        self.code_sums[others] += weights * self.code_sums[atom]
+        self.code_sums[atom] *= left
 
     def clear(self, atoms: Tensor) -> None:
         """Forget everything about atoms."""
@@ -115,14 +127,15 @@ class DeviceOnline(DeviceUpdate):
         active = self.active(moment.progress)
         after._arrived = arrived(active, self._first, len(self._uses), moment.progress)
         empty = np.arange(active, after._arrived)
-        settled = moment.progress is not None and moment.progress >= SETTLE
-        if not settled and after._n_batches % self._options.replace_every == 0:
-            if (1.0 if moment.progress is None else moment.progress) <= self._options.disentangle:
-                after._disentangle(active)
+        progress = moment.progress
+        due = after._n_batches % self._options.replace_every == 0
+        if due and (progress is None or progress < SETTLE):
             freed = [after._redundant(active), after._unused(active), empty]
             empty = np.unique(np.concatenate(freed))
         if len(empty):
             after._replace(empty, x, codes, moment.rng)
+        if due and (1.0 if progress is None else progress) <= self._options.disentangle:
+            after._disentangle(active, progress)
         return after
 
     def _accumulated(self, x: Tensor, codes: Tensor, n_rows: int, keep: float) -> Statistics:
@@ -133,19 +146,23 @@ class DeviceOnline(DeviceUpdate):
         # The compiled code holds `keep` as float32.
         return Statistics(a, b, s, t, weight * float(np.float32(keep)) + n_rows)
 
-    def _disentangle(self, active: int) -> None:
-        if self._coherence_limit is None:
+    def _disentangle(self, active: int, progress: float | None) -> None:
+        if self._coherence_limit is None or self._options.disentangle == 0.0:
             return
         known, (m, _) = self._statistics, self.components.shape
-        atoms, changed = disentangled(
+        atoms, partings, apart = disentangled(
             self.components[:active].numpy(force=True),
             known.code_products.view(m, m)[:active, :active].numpy(force=True),
             known.code_sums[:active].numpy(force=True),
             known.weight,
+            self._coherence_limit,
             None,
         )
         self.components[:active] = self._there(atoms)  # a new tensor of this step
-        self._statistics.clear(self._there(changed))
+        for parting in partings:
+            known.recode(parting)
+        if early(self._n_batches, self._options.memory, progress):
+            known.clear(self._there(apart))
 
     def _replace(
         self, freed: NDArray[np.int64], x: Tensor, codes: Tensor, rng: np.random.Generator

@@ -11,42 +11,78 @@ against it here is that features lie in directions of their own:
   companions.
 - Two atoms may hold the same feature and never fire together, as "parent" and "parent and child"
   do. Of two with a larger cosine than `limit_for` says, the less used one keeps what is orthogonal
-  to the other, and its statistics start anew.
+  to the other. Atoms that are so near that the coherence limit calls one of them redundant are left
+  to replacement: what is left of such an atom is noise.
 
 How often atoms fire, and together, is read from the statistics of the online update: with
 A = Σ z zᵀ and s = Σ z, atom m fires s_m² / A_mm times, with codes of the size A_mm / s_m.
+
+Taken alone this would not last. The statistics are of codes by the atoms as they were, "parent and
+child" among them, and the next sweep would move the atoms back to where those codes have their
+optimum. So codes are rewritten along with atoms. With
+
+    d_m = Σ_o w_o d_o + l d'_m
+
+a sample of code z has the same reconstruction by z_o + w_o z_m and l z_m, and sums of products of
+these follow from sums of products of z (`_core.OnlineUpdate.recode`). Nothing is forgotten, and
+where the old atoms were optimal for the old codes, the new ones are for the new.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
 
-__all__ = ["disentangled", "limit_for"]
+__all__ = ["Parting", "disentangled", "limit_for"]
 
 MISSING = 0.5
 """How often a companion may be missing, as a share of how often it is missing overall. Counted
 without regard to the latter, features that fire on half of all samples would be everyone's."""
-LOWEST_LIMIT = 0.4
-"""Two of three features in common have a cosine of 0.82, one of two 0.71, one of two each 0.5."""
+LOWEST_LIMIT = 0.3
+"""Two of three features in common have a cosine of 0.82, one of two 0.71, one of two each 0.5;
+atoms on the way there have less."""
 LEAST_LEFT = 0.2
-"""Norm of what has to be left of a unit atom: less is no direction of its own but noise."""
+"""Norm of what has to be left of a unit atom, where the coherence limit does not ask for more."""
+CONDITION = 0.05
+"""Directions in which the others are smaller than this, relative to the largest, are not theirs."""
 BLOCK = 1 << 22
 """Entries of A that are looked at together."""
+
+
+class Parting(NamedTuple):
+    """How an atom is written by others and by what takes its place, d_m = Σ_o w_o d_o + l d'_m.
+
+    Attributes
+    ----------
+    atom : int
+        m.
+    others : ndarray of shape (n_others,), int64
+        The others o, which are as they were before, or after their own parting if that came first.
+    weights : ndarray of shape (n_others,), float32
+        w.
+    left : float
+        l, of the atom's norm.
+    """
+
+    atom: int
+    others: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    left: float
 
 
 def limit_for(n_components: int, n_features: int) -> float:
     """Return the cosine above which two atoms hold something in common.
 
-    Of M random directions in d dimensions the closest two have a cosine of about
-    sqrt(4 ln M / d), which is no sign of anything; above 1 nothing is.
+    Of M random directions in d dimensions about sqrt(M) / 20 pairs have a cosine above
+    sqrt(3 ln M / d), which is no sign of anything; above 1 nothing is.
     """
-    return max(LOWEST_LIMIT, math.sqrt(4.0 * math.log(max(n_components, 2)) / n_features))
+    return max(LOWEST_LIMIT, math.sqrt(3.0 * math.log(max(n_components, 2)) / n_features))
 
 
 def disentangled(
@@ -54,8 +90,9 @@ def disentangled(
     code_products: NDArray[np.float32],
     code_sums: NDArray[np.float32],
     weight: float,
+    coherence_limit: float,
     n_jobs: int | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], list[Parting], NDArray[np.int64]]:
     """Return atoms without what others hold.
 
     Parameters
@@ -68,6 +105,8 @@ def disentangled(
         s = Σ z.
     weight : float
         Σ 1.
+    coherence_limit : float
+        Cosine above which an atom is redundant beside others, and left alone here.
     n_jobs : int or None
         Threads.
 
@@ -75,25 +114,34 @@ def disentangled(
     -------
     components : ndarray of shape (M, d), float32
         The atoms; a new array.
-    changed : ndarray of int64
-        Atoms that shared a direction, whose statistics no longer say anything.
+    partings : list of Parting
+        What was done, in this order.
+    apart : ndarray of int64
+        Atoms that shared a direction with one that they do not fire with.
     """
-    norms = np.linalg.norm(components, axis=1, keepdims=True)
-    atoms = np.divide(components, norms, out=np.zeros_like(components), where=norms > 0)
+    norms = np.linalg.norm(components, axis=1)
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    atoms = components * scale[:, None]
     energy = code_products.diagonal().astype(np.float64)
     # Atoms that are mostly part of a sum with a negative sign are nobody's companions.
     fires = (code_sums > 0) & (energy > 0)
     sums = code_sums.astype(np.float64)
     uses = np.divide(sums, energy, out=np.zeros_like(energy), where=fires) * sums
-    companions = _companions(code_products, sums, energy, uses, weight)
-    moved = [atom for atom, others in companions if _leave(atoms, atom, others)]
+    least = max(LEAST_LEFT, math.sqrt(1.0 - coherence_limit**2))
+    parting = [
+        _parted(atoms, atom, others, least)
+        for atom, others in _companions(code_products, sums, energy, uses, weight)
+    ]
     limit = limit_for(*components.shape)
-    changed = _without_shared(atoms, uses, limit, n_jobs) if limit < 1.0 else []
+    shared = list(_without_shared(atoms, uses, limit, least, n_jobs)) if limit < 1.0 else []
+    done = [one for one in parting + shared if one is not None]
     # The others keep their bits.
-    moved = sorted({*moved, *changed})
+    moved = sorted({one.atom for one in done})
     result = components.copy()
-    result[moved] = atoms[moved] * norms[moved]
-    return result, np.array(sorted(changed), dtype=np.int64)
+    result[moved] = atoms[moved] * norms[moved, None]
+    # Of unit atoms so far.
+    partings = [p._replace(weights=p.weights * scale[p.others] * norms[p.atom]) for p in done]
+    return result, partings, np.array(sorted({p.atom for p in shared}), dtype=np.int64)
 
 
 def _companions(
@@ -119,30 +167,36 @@ def _companions(
 
 
 def _without_shared(
-    atoms: NDArray[np.float32], uses: NDArray[np.float64], limit: float, n_jobs: int | None
-) -> list[int]:
-    """Take from atoms, in place, what more used ones hold; return which."""
+    atoms: NDArray[np.float32],
+    uses: NDArray[np.float64],
+    limit: float,
+    least: float,
+    n_jobs: int | None,
+) -> Iterator[Parting]:
+    """Take from atoms, in place, what more used ones hold."""
     pairs = np.array(_core.coherent_atoms(atoms, limit, n_jobs), dtype=np.int64)
     rank = np.empty(len(uses), dtype=np.int64)
     rank[np.argsort(-uses, kind="stable")] = np.arange(len(uses))
     before = np.where(rank[pairs[0]] < rank[pairs[1]], pairs, pairs[::-1])
-    changed = []
     for atom in sorted(set(before[1].tolist()), key=rank.__getitem__):
         others = before[0][before[1] == atom]
         # Those before it may have turned meanwhile.
         others = others[atoms[others] @ atoms[atom] > limit]
-        if len(others) and _leave(atoms, atom, others):
-            changed.append(atom)
-    return changed
+        parting = _parted(atoms, atom, others, least) if len(others) else None
+        if parting is not None:
+            yield parting
 
 
-def _leave(atoms: NDArray[np.float32], atom: int, others: NDArray[np.intp]) -> bool:
+def _parted(
+    atoms: NDArray[np.float32], atom: int, others: NDArray[np.intp], least: float
+) -> Parting | None:
     """Make a unit atom orthogonal to others, in place, if enough of it is left."""
-    basis = np.linalg.svd(atoms[others].T.astype(np.float64), full_matrices=False)[0]
+    basis = atoms[others].T.astype(np.float64)
     direction = atoms[atom].astype(np.float64)
-    direction -= basis @ (basis.T @ direction)
+    weights = np.linalg.lstsq(basis, direction, rcond=CONDITION)[0]
+    direction -= basis @ weights
     left = float(np.linalg.norm(direction))
-    if left < LEAST_LEFT:
-        return False
+    if left < least:
+        return None
     atoms[atom] = direction / left
-    return True
+    return Parting(atom, others.astype(np.int64), weights.astype(np.float32), left)

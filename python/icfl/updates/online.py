@@ -16,7 +16,9 @@ have no atom at all. So every few steps places are freed and given to what is re
   samples is expected 10 times in that window and is missed by chance once in 360 looks.
 - Its place goes to the residual direction of a sample of the mini-batch, drawn with probability
   proportional to ‖r‖², and its statistics start anew.
-- Atoms that hold the same feature are taken apart: `icfl.updates.disentangling`.
+- Atoms that hold the same feature are then taken apart, and their codes rewritten with them:
+  `icfl.updates.disentangling`. Early on, what an atom has left then starts anew: its few codes were
+  those of the mixture, and it would have to outweigh them before it could go anywhere else.
 
 Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
 each from a residual: what many samples have in common gets its atom before what few have, and what
@@ -25,7 +27,7 @@ few have is then found beside it rather than mixed with it.
 Encoding starts with one iteration a sample and grows to the full number over the first 60 % of the
 planned steps: a dictionary that knows little yet can only fit noise with more. The number stays
 below what n_features allow, see `IDENTIFIABLE`. Over the last tenth of the steps nothing is
-replaced, so that all atoms settle.
+replaced, so that all atoms settle; what is taken apart then only gives up what is another's.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ GROWTH = 0.6
 """Share of the planned steps over which iterations grow to their full number."""
 ARRIVAL = 0.2
 """Share of the planned steps over which atoms come, each step by the same factor."""
+EARLY = 0.4
+"""Share of the planned steps over which an atom that was taken apart starts anew."""
 SETTLE = 0.9
 """Share of the planned steps after which nothing is replaced any more."""
 FEWEST_USES = 3
@@ -79,10 +83,9 @@ class Online:
     first_atoms : int or None, default=8
         Atoms to start with where the number of steps is planned; None starts with all. A dictionary
         that the user gives is always taken whole.
-    disentangle : float, default=0.5
+    disentangle : float, default=1.0
         Share of the planned steps, in [0, 1], over which atoms that hold the same feature are taken
-        apart; without a plan they are if it is 1. More is better where features form hierarchies
-        (0.9), less where many rare ones do not: see docs/science.md.
+        apart; without a plan they are if it is 1, and 0 never takes any apart.
 
     Raises
     ------
@@ -107,7 +110,7 @@ class Online:
     memory: int = 100
     replace_every: int = 10
     first_atoms: int | None = 8
-    disentangle: float = 0.5
+    disentangle: float = 1.0
 
     def __post_init__(self) -> None:
         check_count(self.memory, "memory")
@@ -202,30 +205,34 @@ class OnlineState:
         active = self.active(progress)
         after._arrived = arrived(active, self._first, len(self._uses), progress)
         empty = np.arange(active, after._arrived)
-        settled = progress is not None and progress >= SETTLE
-        if not settled and after._n_batches % self._options.replace_every == 0:
-            if (1.0 if progress is None else progress) <= self._options.disentangle:
-                after._disentangle(active, n_jobs)
+        due = after._n_batches % self._options.replace_every == 0
+        if due and (progress is None or progress < SETTLE):
             freed = [after._redundant(active, n_jobs), after._unused(active), empty]
             empty = np.unique(np.concatenate(freed))
         if len(empty):
             after._replace(empty, X, codes, rng, n_jobs)
+        if due and (1.0 if progress is None else progress) <= self._options.disentangle:
+            after._disentangle(active, progress, n_jobs)
         return after
 
-    def _disentangle(self, active: int, n_jobs: int | None) -> None:
-        if self._coherence_limit is None:
+    def _disentangle(self, active: int, progress: float | None, n_jobs: int | None) -> None:
+        if self._coherence_limit is None or self._options.disentangle == 0.0:
             return
         known: dict[str, NDArray[Any]] = dict(self._statistics.arrays())
         products = known["code_products"].reshape(len(self._uses), -1)
         self.components = self.components.copy()
-        self.components[:active], changed = disentangled(
+        self.components[:active], partings, apart = disentangled(
             self.components[:active],
             products[:active, :active],
             known["code_sums"][:active],
             float(known["weight"][0]),
+            self._coherence_limit,
             n_jobs,
         )
-        self._statistics.clear(changed)
+        for parting in partings:
+            self._statistics.recode(*parting)
+        if early(self._n_batches, self._options.memory, progress):
+            self._statistics.clear(apart)
 
     def _replace(
         self,
@@ -281,6 +288,11 @@ def growing_rounds(
     most = int(IDENTIFIABLE * n_features / atoms_per_iteration)
     share = 1.0 if progress is None else min(1.0, progress / GROWTH)
     return max(1, round(min(n_iterations, most) * share))
+
+
+def early(n_batches: int, memory: int, progress: float | None) -> bool:
+    """Whether codes are still too much of mixtures to be worth keeping for what is left of one."""
+    return n_batches < memory if progress is None else progress < EARLY
 
 
 def arrived(active: int, first: int, n_components: int, progress: float | None) -> int:

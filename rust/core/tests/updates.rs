@@ -8,7 +8,7 @@ mod common;
 use common::{Random, gamma, inner, length, team, widened};
 use icfl_core::codes::Codes;
 use icfl_core::kernels::Simd;
-use icfl_core::update::{Adam, Batch, Moved, Online, coherent_pairs};
+use icfl_core::update::{Adam, Batch, Moved, Online, Parting, coherent_pairs};
 use proptest::prelude::*;
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -176,6 +176,39 @@ fn check_statistics(
     Ok(())
 }
 
+/// Holds statistics after a parting to those of the codes that it stands for, n of them, summed in float64.
+fn check_recoded(samples: &Samples, parting: &Parting<'_>, found: &Online) -> Result<(), TestCaseError> {
+    let Samples { n, d, m, .. } = *samples;
+    let rewritten = |code: Vec<f64>, sign: fn(f64) -> f64| {
+        let mut z = code.into_iter().map(sign).collect::<Vec<_>>();
+        let own = z[parting.atom];
+        let weights = parting.weights.iter().map(|&w| sign(f64::from(w)));
+        parting.others.iter().zip(weights).for_each(|(&other, w)| z[other] += w * own);
+        z[parting.atom] = sign(f64::from(parting.left)) * own;
+        z
+    };
+    // Sums of products and of their magnitudes, which cancellation leaves alone.
+    let summed = |sign: fn(f64) -> f64| {
+        let (mut a, mut b, mut s) = (vec![0.0; m * m], vec![0.0; m * d], vec![0.0; m]);
+        for i in 0..n {
+            let (z, x) = (rewritten(samples.code(i), sign), samples.input(i));
+            for p in 0..m {
+                (0..m).for_each(|q| a[p * m + q] += z[p] * z[q]);
+                (0..d).for_each(|q| b[p * d + q] += z[p] * sign(x[q]));
+                s[p] += z[p];
+            }
+        }
+        [a, b, s]
+    };
+    // n products and sums, then at most two products and two sums, of rows and of columns.
+    let bounds = summed(f64::abs).map(|sizes| sizes.iter().map(|v| gamma(n + 6) * v).collect::<Vec<_>>());
+    let found = [&found.code_products, &found.code_inputs, &found.code_sums];
+    for ((found, expected), bound) in found.into_iter().zip(summed(|v| v)).zip(&bounds) {
+        close(found, &expected, bound)?;
+    }
+    Ok(())
+}
+
 /// Holds each atom of a sweep to its optimum given the atoms as they then were: those before it moved,
 /// those after it not yet.
 fn check_sweep(online: &Online, start: &[f32], moved: &Moved, unit_norm: bool) -> Result<(), TestCaseError> {
@@ -266,6 +299,25 @@ proptest! {
                 online = after;
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+    #[test]
+    fn recoded_statistics_are_those_of_rewritten_codes(
+        n in 1usize..12, d in 1usize..20, m in 2usize..30, seed in any::<u64>(), left in 0.0f32..1.0,
+    ) {
+        let mut random = Random(seed);
+        let samples = Samples::new(n, d, m, &mut random);
+        let before = seen(&samples, Simd::detect().unwrap());
+        let atom = random.below(m);
+        let others = (0..m).filter(|&o| o != atom && random.below(3) == 0).collect::<Vec<_>>();
+        let parting = Parting { atom, others: &others, weights: &random.values(others.len()), left };
+        let mut after = before.clone();
+        after.recode(&parting).unwrap();
+        check_recoded(&samples, &parting, &after)?;
+        prop_assert_eq!((after.input_sums, after.weight), (before.input_sums, before.weight));
     }
 }
 
@@ -434,4 +486,9 @@ fn shapes_that_do_not_fit_are_refused() {
         assert!(Online::new(m, d).sweep(&start, &bias, true, simd, &team).is_err());
     }
     assert!(samples.codes.view(1).is_err());
+    for (others, weights) in [(&[1, 2][..], &[0.5][..]), (&[0], &[0.5]), (&[2, 2], &[0.5, 0.5])] {
+        let (before, mut after) = (seen(&samples, simd), seen(&samples, simd));
+        assert!(after.recode(&Parting { atom: 0, others, weights, left: 0.5 }).is_err());
+        assert_eq!(bits(&after.code_products), bits(&before.code_products));
+    }
 }

@@ -3,8 +3,9 @@
 use crate::convert::{CodeArrays, atoms, codes, matrix, new_matrix, restore, scalar, simd, value_error};
 use crate::run::run;
 use crate::statistics::{ReconstructionSums, sums};
-use icfl_core::update::{Adam, Batch, Moved, Online};
+use icfl_core::update::{Adam, Batch, Moved, Online, Parting};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -117,6 +118,22 @@ impl PyOnlineUpdate {
         let (atoms, _) = matrix(&components, "components")?;
         let (bias, simd) = (bias.as_slice()?, simd()?);
         moved(py, run(py, n_jobs, |team| self.0.sweep(atoms, bias, unit_norm, simd, team))?)
+    }
+
+    /// Has codes say what they would after d_atom = Σ weights d_others + left d'_atom.
+    fn recode(
+        &mut self,
+        atom: usize,
+        others: PyReadonlyArray1<'_, i64>,
+        weights: PyReadonlyArray1<'_, f32>,
+        left: f32,
+    ) -> PyResult<()> {
+        let others = self::atoms(&others, self.0.n_components())?;
+        if atom >= self.0.n_components() {
+            return Err(PyValueError::new_err(format!("atom must be below {}", self.0.n_components())));
+        }
+        let parting = Parting { atom, others: &others, weights: weights.as_slice()?, left };
+        self.0.recode(&parting).map_err(value_error)
     }
 
     /// Forgets everything about atoms that were replaced.

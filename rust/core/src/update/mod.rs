@@ -9,7 +9,7 @@ mod redundancy;
 pub use adam::Adam;
 pub(crate) use adam::adam_step;
 pub use coherence::coherent_pairs;
-pub use online::Online;
+pub use online::{Online, Parting};
 pub use redundancy::{Redundant, redundant_atoms};
 
 use crate::codes::CodesView;

@@ -48,6 +48,19 @@ pub struct Online {
     pub weight: f64,
 }
 
+/// An atom written by others and by what takes its place: `d_m = Σ w_o d_o + left d'_m`.
+#[derive(Clone, Copy, Debug)]
+pub struct Parting<'a> {
+    /// m.
+    pub atom: usize,
+    /// The others o.
+    pub others: &'a [usize],
+    /// Their weights w.
+    pub weights: &'a [f32],
+    /// How much of the atom is left.
+    pub left: f32,
+}
+
 impl Online {
     /// Nothing seen yet.
     pub fn new(n_components: usize, n_features: usize) -> Online {
@@ -228,6 +241,38 @@ impl Online {
         }
     }
 
+    /// Has codes of before a [`Parting`] say what they would have said after it.
+    ///
+    /// With `d_m = Σ w_o d_o + left d'_m` the codes `z_o + w_o z_m` and `left z_m` stand for the same rows as
+    /// `z_o` and `z_m` did, so that nothing is forgotten, and an optimum of before is, parted, one of after.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for weights of another number than atoms, and atoms that are written by themselves
+    /// or twice by the same other.
+    pub fn recode(&mut self, parting: &Parting<'_>) -> Result<()> {
+        let Parting { atom, others, weights, left } = *parting;
+        let distinct = others.iter().enumerate().all(|(i, o)| *o != atom && !others[..i].contains(o));
+        if others.len() != weights.len() || !distinct {
+            return Err(Error::Argument("others must be different atoms, with a weight each".into()));
+        }
+        let (m, d) = (self.n_components(), self.n_features);
+        for (values, width) in
+            [(&mut self.code_products, m), (&mut self.code_inputs, d), (&mut self.code_sums, 1)]
+        {
+            let own = values[atom * width..][..width].to_vec();
+            for (&other, &weight) in others.iter().zip(weights) {
+                add_scaled(weight, &own, &mut values[other * width..][..width]);
+            }
+            scale_into(left, &own, &mut values[atom * width..][..width]);
+        }
+        for row in self.code_products.chunks_mut(m) {
+            let own = row[atom];
+            others.iter().zip(weights).for_each(|(&other, weight)| row[other] += weight * own);
+            row[atom] = left * own;
+        }
+        Ok(())
+    }
+
     /// Forgets everything about atoms that were replaced.
     pub fn clear(&mut self, atoms: &[usize]) {
         let (m, d) = (self.n_components(), self.n_features);
@@ -238,6 +283,11 @@ impl Online {
             self.code_sums[atom] = 0.0;
         }
     }
+}
+
+/// `out += scale * values`, over the length of `out`.
+fn add_scaled(scale: f32, values: &[f32], out: &mut [f32]) {
+    out.iter_mut().zip(values).for_each(|(sum, value)| *sum += scale * value);
 }
 
 /// `out = scale * values`, over the length of `out`.
