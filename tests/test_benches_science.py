@@ -91,11 +91,14 @@ def test_planted(tables):
     from science.entrants import PLANTED
 
     (rows,) = tables("planted", "--seeds", "1").values()
-    assert [row[0] for row in rows] == [*names(PLANTED), "true atoms"]
+    assert [row[0] for row in rows] == [*names(PLANTED), "true atoms", "probes with labels"]
     for row in rows:  # with so few rows learnt from, no parent may have been found with a child
         check_numbers([[cell for cell in row if cell != "-"]], 1)
-        assert row[9] == "-" or "-" not in row
-    assert rows[-1][3] == "1.000"  # the true atoms are true
+    assert all(row[9] == "-" or "-" not in row for row in rows[:-1])
+    assert rows[-2][3] == "1.000"  # the true atoms are true
+    *_, probes = rows
+    assert [i for i, cell in enumerate(probes) if cell != "-"] == [0, 1, 2, len(probes) - 1]
+    assert float(probes[1].split()[0]) <= float(probes[2].split()[0])
     three_times = tables("planted", "--seeds", "1", "--three-times", "--only", "TopK")
     assert [title.split(":")[1].split()[0] for title in three_times] == ["246"]
 

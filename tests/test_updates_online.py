@@ -32,6 +32,19 @@ def test_online_statistics_agree_with_oracle():
     np.testing.assert_allclose(state.bias, expected[3] / expected[4], rtol=1e-4, atol=1e-5)
 
 
+def test_codes_grow_with_the_plan_or_without_one_with_the_mini_batches_seen():
+    rng = np.random.default_rng(0)
+    state = begin(Online(memory=4, first_atoms=None), unit_atoms(6, 160, rng))
+    planned = [state.rounds(8, 1, progress) for progress in (0.0, 0.3, 0.6, 1.0)]
+    assert planned == [1, 4, 8, 8]
+    assert state.rounds(8, 5, 1.0) == 4  # 20 non-zeros are an eighth of 160 features
+    unplanned = []
+    for step in range(6):
+        unplanned.append(state.rounds(8, 1, None))
+        state = advance(state, *batch(20, 160, 6, rng), step)
+    assert unplanned == [1, 2, 4, 6, 8, 8]
+
+
 def optimum(D, m, statistics):
     """B_m − s_m b − Σ_{j≠m} A_mj d_j over A_mm, and the sum of its terms' norms over A_mm."""
     A, B, s, t, n = statistics

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, precision_recall_curve
 
 import icfl
 from icfl.datasets import SyntheticBenchmark, make_synthetic_benchmark
@@ -20,6 +23,10 @@ THRESHOLDS = (1.5, 2.0, 2.25, 2.5, 2.75, 3.0)
 MOST_ATOMS = 60
 N_CHOOSE = 4096
 """Rows on which the threshold of the true atoms is chosen."""
+N_PROBED, PROBE_ROWS = 50, 131_072
+"""Features that probes are learnt for, evenly spaced by frequency; rows that they learn from."""
+TRUE_ATOMS, PROBES = "true atoms", "probes with labels"
+NAN = float("nan")
 COLUMNS = (
     Column("F1", "f1"),
     Column("best F1", "best_f1"),
@@ -73,8 +80,10 @@ def run(options: argparse.Namespace) -> None:
     for entrant in entrants:
         if entrant.name.startswith(wanted):
             _row(entrant.name, problems, lambda p, s, e=entrant: _fitted(e, p, s, options))
-    if "true atoms".startswith(wanted):
-        _row("true atoms", problems, lambda p, s: ceiling(p, options.n_jobs))
+    if TRUE_ATOMS.startswith(wanted):
+        _row(TRUE_ATOMS, problems, lambda p, s: ceiling(p, options.n_jobs))
+    if PROBES.startswith(wanted):
+        _row(PROBES, problems, lambda p, s: probed(p, options.tiny))
     note(missing)
 
 
@@ -82,7 +91,9 @@ def _row(
     name: str, problems: list[Problem], measure: Callable[[Problem, int], Mapping[str, float]]
 ) -> None:
     numbers = [measure(problem, seed) for seed, problem in enumerate(problems)]
-    row([name, *(column.spread([n[column.metric] for n in numbers]) for column in COLUMNS)])
+    row(
+        [name, *(column.spread([n.get(column.metric, NAN) for n in numbers]) for column in COLUMNS)]
+    )
 
 
 def _problem(seed: int, options: argparse.Namespace) -> Problem:
@@ -140,3 +151,35 @@ def ceiling(problem: Problem, n_jobs: int | None) -> Mapping[str, float]:
     began = time.perf_counter()
     Z = coded(problem.truth, best)
     return {"seconds": time.perf_counter() - began, **found(Z, atoms, problem.truth)}
+
+
+def probed(problem: Problem, tiny: bool) -> Mapping[str, float]:
+    """Return what logistic regression finds that is told when each feature fires.
+
+    One probe a feature, for some of those that there are latents for, on the inputs as they are. A
+    linear read-out with labels is no ceiling of sparse codes, which are not linear in the inputs;
+    it is what SynthSAEBench compares them with.
+    """
+    frequency = problem.bench.model.firing.frequency
+    chosen = np.argsort(-frequency, kind="stable")[: problem.latents]
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(N_PROBED, len(chosen)), dtype=int)]
+    began = time.perf_counter()
+    chunks = list(problem.bench.train(2048 if tiny else PROBE_ROWS).chunks())
+    X = np.concatenate([chunk.X for chunk in chunks])
+    fires = sparse.vstack([chunk.codes for chunk in chunks]).tocsc()[:, chosen].toarray() != 0
+    truth = problem.truth.codes.tocsc()[:, chosen].toarray() != 0
+    pairs = [
+        _probe(X, fires[:, i], problem.truth.X, truth[:, i])
+        for i in range(len(chosen))
+        if fires[:, i].any() and truth[:, i].any()
+    ]
+    f1, best = np.mean(pairs, axis=0)
+    return {"f1": float(f1), "best_f1": float(best), "seconds": time.perf_counter() - began}
+
+
+def _probe(X: Any, fires: Any, X_test: Any, fires_test: Any) -> tuple[float, float]:
+    """Return F1 at even odds and at the threshold that makes it largest on the test rows."""
+    scores = LogisticRegression(max_iter=1000).fit(X, fires).decision_function(X_test)
+    precision, recall, _ = precision_recall_curve(fires_test, scores)
+    best = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    return f1_score(fires_test, scores > 0, zero_division=0.0), float(best.max())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["RunningThreshold"]
 
-SHARE = 0.46
+SHARE = 0.44
 """Of the mean size. Where all codes are about as large as one another, a half is in the middle; but
 atoms that hold several features, as they do early on, have larger codes."""
 MEMORY = 100

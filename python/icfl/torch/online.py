@@ -30,6 +30,7 @@ from icfl.updates.online import (
     draw,
     early,
     growing_rounds,
+    growth,
     redundant,
 )
 
@@ -79,6 +80,10 @@ class Statistics(NamedTuple):
         self.code_sums[others] += weights * self.code_sums[atom]
         self.code_sums[atom] *= left
 
+    def explain_away(self, atoms: Tensor, components: Tensor) -> None:
+        """Take out of the inputs of all atoms what some of them explained there."""
+        self.code_inputs.addmm_(self.code_products[:, atoms], components[atoms], alpha=-1)
+
     def clear(self, atoms: Tensor) -> None:
         """Forget everything about atoms."""
         self.code_products[atoms] = 0
@@ -107,7 +112,8 @@ class DeviceOnline(DeviceUpdate):
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return the iterations to learn with: growing, and not beyond what d can identify."""
-        return growing_rounds(n_iterations, atoms_per_iteration, self.components.shape[1], progress)
+        share = growth(self._n_batches, self._options.memory, progress)
+        return growing_rounds(n_iterations, atoms_per_iteration, self.components.shape[1], share)
 
     def step(
         self, x: Tensor, codes: Tensor, residual: Tensor, n_rows: int, moment: Moment
@@ -162,7 +168,9 @@ class DeviceOnline(DeviceUpdate):
         for parting in partings:
             known.recode(parting)
         if early(self._n_batches, self._options.memory, progress):
-            known.clear(self._there(apart))
+            places = self._there(apart)
+            known.explain_away(places, self.components)
+            known.clear(places)
 
     def _replace(
         self, freed: NDArray[np.int64], x: Tensor, codes: Tensor, rng: np.random.Generator

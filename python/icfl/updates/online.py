@@ -15,18 +15,20 @@ have no atom at all. So every few steps places are freed and given to what is re
   The count is absolute because a true feature may be rare: one that fires once in n_components
   samples is expected 10 times in that window and is missed by chance once in 360 looks.
 - Its place goes to the residual direction of a sample of the mini-batch, drawn with probability
-  proportional to ‖r‖², and its statistics start anew.
+  proportional to ‖r‖², and its statistics start anew; what it explained the others take over.
 - Atoms that hold the same feature are then taken apart, and their codes rewritten with them:
   `icfl.updates.disentangling`. Early on, what an atom has left then starts anew: its few codes were
-  those of the mixture, and it would have to outweigh them before it could go anywhere else.
+  those of the mixture, and it would have to outweigh them before it could go anywhere else. Here
+  the others do not take over what it explained, which would mix it in again.
 
 Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
 each from a residual: what many samples have in common gets its atom before what few have, and what
 few have is then found beside it rather than mixed with it.
 
 Encoding starts with one iteration a sample and grows to the full number over the first 60 % of the
-planned steps: a dictionary that knows little yet can only fit noise with more. The number stays
-below what n_features allow, see `IDENTIFIABLE`. Over the last tenth of the steps nothing is
+planned steps, or without a plan over the first `memory` mini-batches: a dictionary that knows
+little yet can only fit noise with more. The number stays below what n_features allow, see
+`IDENTIFIABLE`. Over the last tenth of the steps nothing is
 replaced, so that all atoms settle; what is taken apart then only gives up what is another's.
 """
 
@@ -77,7 +79,7 @@ class Online:
     ----------
     memory : int, default=100
         Mini-batches over which statistics are averaged: from the second on, the older ones are
-        multiplied by ``1 - 1 / min(t, memory)`` at step t.
+        multiplied by ``1 - 1 / min(t, memory)`` at step t. Without a plan, codes grow over as many.
     replace_every : int, default=10
         Steps between two searches for redundant, unused and entangled atoms.
     first_atoms : int or None, default=8
@@ -179,7 +181,8 @@ class OnlineState:
 
     def rounds(self, n_iterations: int, atoms_per_iteration: int, progress: float | None) -> int:
         """Return the iterations to learn with: growing, and not beyond what d can identify."""
-        return growing_rounds(n_iterations, atoms_per_iteration, self.components.shape[1], progress)
+        share = growth(self._n_batches, self._options.memory, progress)
+        return growing_rounds(n_iterations, atoms_per_iteration, self.components.shape[1], share)
 
     def step(
         self,
@@ -232,6 +235,7 @@ class OnlineState:
         for parting in partings:
             self._statistics.recode(*parting)
         if early(self._n_batches, self._options.memory, progress):
+            self._statistics.explain_away(apart, self.components)
             self._statistics.clear(apart)
 
     def _replace(
@@ -248,9 +252,8 @@ class OnlineState:
         freed = rng.permutation(freed)[: len(chosen)]
         if len(freed) == 0:
             return
-        components = self.components.copy()
-        components[freed] = residuals[chosen] / np.sqrt(weights[chosen])[:, None]
-        self.components = components
+        self.components = self.components.copy()
+        self.components[freed] = residuals[chosen] / np.sqrt(weights[chosen])[:, None]
         self._statistics.clear(freed)
         self.n_replaced = len(freed)
 
@@ -281,12 +284,16 @@ class OnlineState:
         self._counted, self._n_batches, self._arrived = counters
 
 
+def growth(n_batches: int, memory: int, progress: float | None) -> float:
+    """Return how much of the growth of codes is done, from 0 to 1."""
+    return min(1.0, n_batches / memory if progress is None else progress / GROWTH)
+
+
 def growing_rounds(
-    n_iterations: int, atoms_per_iteration: int, n_features: int, progress: float | None
+    n_iterations: int, atoms_per_iteration: int, n_features: int, share: float
 ) -> int:
-    """Return the iterations to learn with, as `UpdateState.rounds` has it."""
+    """Return the iterations to learn with at a share of the growth."""
     most = int(IDENTIFIABLE * n_features / atoms_per_iteration)
-    share = 1.0 if progress is None else min(1.0, progress / GROWTH)
     return max(1, round(min(n_iterations, most) * share))
 
 
