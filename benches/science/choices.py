@@ -14,7 +14,7 @@ from icfl.datasets import make_planted, make_synthetic_benchmark
 from icfl.updates import Online
 
 from .entrants import BLOCK, Entrant, available
-from .markdown import Column, note, row, start
+from .markdown import Column, is_wanted, note, row, start
 from .truth import N_TEST, SEED_OF_FIT, Truth, found_by, test_rows
 
 BASE: Mapping[str, Any] = {"n_iterations": 16, "atoms_per_iteration": 1}
@@ -79,7 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what this command alone takes."""
     parser.add_argument("--passes", type=int, default=10, help="over the planted rows")
     parser.add_argument("--benchmark-passes", type=int, default=1, help="over the benchmark's rows")
-    parser.add_argument("--only", nargs="+", default=[], help="beginnings of rows' names")
+    parser.add_argument("--only", nargs="+", default=[], help="names of rows, or their beginnings")
     parser.add_argument(
         "--data", nargs="+", default=["planted", "benchmark"], choices=["planted", "benchmark"]
     )
@@ -120,7 +120,8 @@ def run(options: argparse.Namespace) -> None:
     """Print one table for each of the data."""
     size = TINY if options.tiny else FULL
     entrants, missing = available(CHOICES)
-    entrants = [e for e in entrants if e.name.startswith(tuple(options.only) or "")]
+    names = [entrant.name for entrant in entrants]
+    entrants = [entrant for entrant in entrants if is_wanted(entrant.name, options.only, names)]
     about = f"Mean ± standard deviation over {options.seeds} seeds of data and fit."
     for name in options.data:
         problems = [PROBLEMS[name](seed, size, options) for seed in range(options.seeds)]

@@ -60,6 +60,11 @@ def row(cells: Sequence[str]) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
+def is_wanted(name: str, only: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a row is asked for: by its name, or by the beginning of several; all if none is."""
+    return not only or any(name == o or (o not in names and name.startswith(o)) for o in only)
+
+
 def note(lines: Sequence[str]) -> None:
     """Print what is to be said under a table, if anything is."""
     if lines:

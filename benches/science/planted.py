@@ -16,7 +16,7 @@ import icfl
 from icfl.datasets import SyntheticBenchmark, make_synthetic_benchmark
 
 from .entrants import PLANTED, Entrant, available
-from .markdown import Column, note, row, start
+from .markdown import Column, is_wanted, note, row, start
 from .truth import N_TEST, SEED_OF_FIT, Truth, found, found_by, test_rows
 
 THRESHOLDS = (1.5, 2.0, 2.25, 2.5, 2.75, 3.0)
@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--latents", type=int, help="instead of as many as the benchmark says")
     parser.add_argument("--three-times", action="store_true", help="three times the latents")
-    parser.add_argument("--only", nargs="+", default=[], help="beginnings of rows' names")
+    parser.add_argument("--only", nargs="+", default=[], help="names of rows, or their beginnings")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -76,14 +76,14 @@ def run(options: argparse.Namespace) -> None:
         f"Mean ± standard deviation over {options.seeds} seeds of data and fit."
     )
     start(title, about, ["learner", *(column.title for column in COLUMNS)])
-    wanted = tuple(options.only) or ""
-    for entrant in entrants:
-        if entrant.name.startswith(wanted):
-            _row(entrant.name, problems, lambda p, s, e=entrant: _fitted(e, p, s, options))
-    if TRUE_ATOMS.startswith(wanted):
-        _row(TRUE_ATOMS, problems, lambda p, s: ceiling(p, options.n_jobs))
-    if PROBES.startswith(wanted):
-        _row(PROBES, problems, lambda p, s: probed(p, options.tiny))
+    rows: dict[str, Callable[[Problem, int], Mapping[str, float]]] = {
+        entrant.name: lambda p, s, e=entrant: _fitted(e, p, s, options) for entrant in entrants
+    }
+    rows[TRUE_ATOMS] = lambda p, _: ceiling(p, options.n_jobs)
+    rows[PROBES] = lambda p, _: probed(p, options.tiny)
+    for name, measure in rows.items():
+        if is_wanted(name, options.only, list(rows)):
+            _row(name, problems, measure)
     note(missing)
 
 

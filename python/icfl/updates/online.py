@@ -62,7 +62,7 @@ GROWTH = 0.6
 """Share of the planned steps over which iterations grow to their full number."""
 ARRIVAL = 0.2
 """Share of the planned steps over which atoms come, each step by the same factor."""
-EARLY = 0.4
+EARLY = 0.25
 """Share of the planned steps over which an atom that was taken apart starts anew."""
 SETTLE = 0.9
 """Share of the planned steps after which nothing is replaced any more."""
