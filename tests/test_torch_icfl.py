@@ -154,21 +154,6 @@ def test_recoded_statistics_are_those_of_rewritten_codes():
     np.testing.assert_array_equal(statistics.input_sums.numpy(), seen[3])
 
 
-def test_what_is_explained_away_leaves_the_directions_of_the_others():
-    rng = np.random.default_rng(3)
-    M, d, n = 20, 6, 300
-    Z, X, D = rng.uniform(-1, 1, (n, M)), rng.standard_normal((n, d)), rng.standard_normal((M, d))
-    A, B = Z.T @ Z, Z.T @ X
-    seen = map(torch.from_numpy, (A.copy(), B.copy(), Z.sum(axis=0), X.sum(axis=0)))
-    statistics, gone = Statistics(*seen, float(n)), torch.tensor([2, 11])
-    statistics.explain_away(gone, torch.from_numpy(D))
-    statistics.clear(gone)
-    kept = np.delete(np.arange(M), gone.numpy())
-    found = statistics.code_inputs.numpy() - statistics.code_products.numpy() @ D
-    np.testing.assert_allclose(found[kept], (B - A @ D)[kept], rtol=0, atol=1e-10)
-    assert not found[gone.numpy()].any()
-
-
 @pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize("atom_norm", ["unit", "free"])
 def test_a_fit_is_that_of_the_compiled_code(update, atom_norm, X):

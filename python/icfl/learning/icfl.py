@@ -163,7 +163,7 @@ class ICFL(Learner):
     So "online" finds true features where "adam" does not yet, and has no learning rate to choose;
     for dense codes of few dimensions "adam" reconstructs a little better.
 
-    ``threshold="auto"`` is 0.42 Σ z² / Σ \|z\| over the codes of the last 100 mini-batches or so:
+    ``threshold="auto"`` is 0.44 Σ z² / Σ \|z\| over the codes of the last 100 mini-batches or so:
     where rows are sums of few features of comparable size, between noise and signal. On data that
     are not, such as profiles of wells, it leaves very few non-zeros.
 

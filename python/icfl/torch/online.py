@@ -32,6 +32,7 @@ from icfl.updates.online import (
     growing_rounds,
     growth,
     redundant,
+    within,
 )
 
 __all__ = ["DeviceOnline"]
@@ -79,10 +80,6 @@ class Statistics(NamedTuple):
             sums[atom] *= left
         self.code_sums[others] += weights * self.code_sums[atom]
         self.code_sums[atom] *= left
-
-    def explain_away(self, atoms: Tensor, components: Tensor) -> None:
-        """Take out of the inputs of all atoms what some of them explained there."""
-        self.code_inputs.addmm_(self.code_products[:, atoms], components[atoms], alpha=-1)
 
     def clear(self, atoms: Tensor) -> None:
         """Forget everything about atoms."""
@@ -140,7 +137,7 @@ class DeviceOnline(DeviceUpdate):
             empty = np.unique(np.concatenate(freed))
         if len(empty):
             after._replace(empty, x, codes, moment.rng)
-        if due and (1.0 if progress is None else progress) <= self._options.disentangle:
+        if due and within(self._options.disentangle, progress):
             after._disentangle(active, progress)
         return after
 
@@ -153,7 +150,7 @@ class DeviceOnline(DeviceUpdate):
         return Statistics(a, b, s, t, weight * float(np.float32(keep)) + n_rows)
 
     def _disentangle(self, active: int, progress: float | None) -> None:
-        if self._coherence_limit is None or self._options.disentangle == 0.0:
+        if self._coherence_limit is None:
             return
         known, (m, _) = self._statistics, self.components.shape
         atoms, partings, apart = disentangled(
@@ -168,9 +165,7 @@ class DeviceOnline(DeviceUpdate):
         for parting in partings:
             known.recode(parting)
         if early(self._n_batches, self._options.memory, progress):
-            places = self._there(apart)
-            known.explain_away(places, self.components)
-            known.clear(places)
+            known.clear(self._there(apart))
 
     def _replace(
         self, freed: NDArray[np.int64], x: Tensor, codes: Tensor, rng: np.random.Generator

@@ -18,8 +18,7 @@ have no atom at all. So every few steps places are freed and given to what is re
   proportional to ‖r‖², and its statistics start anew; what it explained the others take over.
 - Atoms that hold the same feature are then taken apart, and their codes rewritten with them:
   `icfl.updates.disentangling`. Early on, what an atom has left then starts anew: its few codes were
-  those of the mixture, and it would have to outweigh them before it could go anywhere else. Here
-  the others do not take over what it explained, which would mix it in again.
+  those of the mixture, and it would have to outweigh them before it could go anywhere else.
 
 Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
 each from a residual: what many samples have in common gets its atom before what few have, and what
@@ -28,8 +27,7 @@ few have is then found beside it rather than mixed with it.
 Encoding starts with one iteration a sample and grows to the full number over the first 60 % of the
 planned steps, or without a plan over the first `memory` mini-batches: a dictionary that knows
 little yet can only fit noise with more. The number stays below what n_features allow, see
-`IDENTIFIABLE`. Over the last tenth of the steps nothing is
-replaced, so that all atoms settle; what is taken apart then only gives up what is another's.
+`IDENTIFIABLE`. Over the last tenth of the steps nothing is replaced, so that all atoms settle.
 """
 
 from __future__ import annotations
@@ -214,12 +212,12 @@ class OnlineState:
             empty = np.unique(np.concatenate(freed))
         if len(empty):
             after._replace(empty, X, codes, rng, n_jobs)
-        if due and (1.0 if progress is None else progress) <= self._options.disentangle:
+        if due and within(self._options.disentangle, progress):
             after._disentangle(active, progress, n_jobs)
         return after
 
     def _disentangle(self, active: int, progress: float | None, n_jobs: int | None) -> None:
-        if self._coherence_limit is None or self._options.disentangle == 0.0:
+        if self._coherence_limit is None:
             return
         known: dict[str, NDArray[Any]] = dict(self._statistics.arrays())
         products = known["code_products"].reshape(len(self._uses), -1)
@@ -235,7 +233,6 @@ class OnlineState:
         for parting in partings:
             self._statistics.recode(*parting)
         if early(self._n_batches, self._options.memory, progress):
-            self._statistics.explain_away(apart, self.components)
             self._statistics.clear(apart)
 
     def _replace(
@@ -295,6 +292,11 @@ def growing_rounds(
     """Return the iterations to learn with at a share of the growth."""
     most = int(IDENTIFIABLE * n_features / atoms_per_iteration)
     return max(1, round(min(n_iterations, most) * share))
+
+
+def within(share: float, progress: float | None) -> bool:
+    """Whether a plan is within a share of its steps; without a plan, whether that share is all."""
+    return share > 0.0 and (1.0 if progress is None else progress) <= share
 
 
 def early(n_batches: int, memory: int, progress: float | None) -> bool:

@@ -136,18 +136,7 @@ impl PyOnlineUpdate {
         self.0.recode(&parting).map_err(value_error)
     }
 
-    /// Takes out of the inputs of all atoms what some of them explained there.
-    fn explain_away(
-        &mut self,
-        atoms: PyReadonlyArray1<'_, i64>,
-        components: PyReadonlyArray2<'_, f32>,
-    ) -> PyResult<()> {
-        let atoms = self::atoms(&atoms, self.0.n_components())?;
-        let (components, _) = matrix(&components, "components")?;
-        self.0.explain_away(&atoms, components, simd()?).map_err(value_error)
-    }
-
-    /// Forgets atoms.
+    /// Forgets everything about atoms that were replaced.
     fn clear(&mut self, atoms: PyReadonlyArray1<'_, i64>) -> PyResult<()> {
         let atoms = self::atoms(&atoms, self.0.n_components())?;
         self.0.clear(&atoms);

@@ -273,27 +273,7 @@ impl Online {
         Ok(())
     }
 
-    /// Takes out of the inputs of all atoms what some of them explained there.
-    ///
-    /// `B_o − Σ_m A_om d_m` is then what is left for atom o, whatever becomes of the atoms m: cleared after
-    /// this, none of the others turns towards them to make good for them.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for components of another shape than the statistics have.
-    pub fn explain_away(&mut self, atoms: &[usize], components: &[f32], simd: Simd) -> Result<()> {
-        let (m, d) = (self.n_components(), self.n_features);
-        if components.len() != m * d {
-            return Err(Error::Argument("components must have the shape that the statistics have".into()));
-        }
-        for (products, inputs) in self.code_products.chunks(m).zip(self.code_inputs.chunks_mut(d)) {
-            for &atom in atoms.iter().filter(|&&atom| products[atom] != 0.0) {
-                simd.axpy(-products[atom], &components[atom * d..][..d], inputs);
-            }
-        }
-        Ok(())
-    }
-
-    /// Forgets atoms. Where the inputs keep what they explained, the others take that over.
+    /// Forgets everything about atoms; what they explained the others take over.
     pub fn clear(&mut self, atoms: &[usize]) {
         let (m, d) = (self.n_components(), self.n_features);
         for &atom in atoms {
