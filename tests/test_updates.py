@@ -72,11 +72,8 @@ def test_arrays_of_another_shape_are_refused(name):
 
 def test_online_learns_with_iterations_that_grow_to_what_the_width_allows():
     state = begin("online", np.eye(256, 128, dtype=np.float32))
-    full = [state.rounds(n, L, None) for n, L in [(10, 1), (20, 1), (20, 5), (2, 5), (20, 50)]]
+    full = [state.rounds(n, L, 1.0) for n, L in [(10, 1), (20, 1), (20, 5), (2, 5), (20, 50)]]
     assert full == [10, 16, 3, 2, 1]  # at most n_features / 8 = 16 non-zeros, but always one round
-    assert full == [
-        state.rounds(n, L, 1.0) for n, L in [(10, 1), (20, 1), (20, 5), (2, 5), (20, 50)]
-    ]
     growth = [state.rounds(16, 1, progress) for progress in np.linspace(0, 1, 101)]
     assert growth[0] == 1
     assert growth[30] == 8  # half of all after half of 60 %
