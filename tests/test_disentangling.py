@@ -299,4 +299,4 @@ def test_hierarchies_are_learnt_where_the_literal_method_merges_them(seed):
 
     apart = f1()
     literal = f1(refit="block", update=Online(first_atoms=None, disentangle=0.0))
-    assert apart > literal + 0.25  # MEASURE
+    assert apart > literal + 0.25
