@@ -40,7 +40,7 @@ CHOICES = (
     _choice("refit: block, 4 x 4", refit="block", n_iterations=4, atoms_per_iteration=4),
     _choice("all atoms at once", update=Online(first_atoms=None)),
     _choice("disentangle: 0", update=Online(disentangle=0.0)),
-    _choice("disentangle: 0.5", update=Online(disentangle=0.5)),
+    _choice("disentangle: 0.9", update=Online(disentangle=0.9)),
     _choice("literal encoder and start", **BLOCK.options),
     _choice("selection: absolute", selection="absolute"),
     _choice("atom_norm: free", atom_norm="free"),

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 __all__ = ["RunningThreshold"]
 
 SHARE = 0.44
-"""Of the mean size. Where all codes are about as large as one another, a half is in the middle; but
-large ones count most. On the benchmark of `icfl.datasets` (seed 0) the F1 of what is found is
-largest at shares of 0.38 with three times its latents, 0.48 at a quarter of its size and 0.52 at a
-tenth, where other features interfere most."""
+"""Of the mean size, in which large codes count most. No share is best everywhere: this one is low
+where other features interfere most and high where most features have a latent (docs/science.md,
+precision against recall)."""
 MEMORY = 100
 """Steps over which sizes are averaged, with the weights that `icfl.updates.Online` gives them."""
 
