@@ -14,6 +14,7 @@ import icfl
 from icfl.coding.coders import BlockPursuit
 from icfl.exceptions import InputError
 from icfl.learning.stepper import Moment
+from icfl.learning.threshold import RunningThreshold
 from icfl.torch import TorchBackend
 from icfl.torch.icfl import TorchPursuitStepper
 from icfl.updates import Adam, Online
@@ -33,7 +34,7 @@ def autoencoder(activation):
     return stepper_for(activation, arrays=arrays_for(activation, seed=rank))
 
 
-def pursuit(update):
+def pursuit(update, threshold=None):
     atoms = arrays_for("topk")["components"].copy()
     atoms[21:] = atoms[:3]
     atoms[21:, 0] += 0.3  # near duplicates, which are replaced
@@ -45,6 +46,7 @@ def pursuit(update):
         TorchBackend(),
         unit_norm=True,
         coherence_limit=0.9,
+        threshold=threshold,
     )
 
 
@@ -100,6 +102,7 @@ CASES = {
     **{name: lambda share, name=name: learnt(autoencoder(name), share) for name in ACTIVATIONS},
     "online": lambda share: learnt(pursuit(Online(replace_every=2)), share),
     "adam": lambda share: learnt(pursuit(Adam(1e-3)), share),
+    "threshold": lambda share: learnt(pursuit(Adam(1e-3), RunningThreshold(0.5)), share),
 }
 
 

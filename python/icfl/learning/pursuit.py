@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
-from icfl.coding.coders import Codes, Pursuit, gram_pays
+from icfl.coding.coders import Codes, Pursuit, codes_of, gram_pays, join_codes
 from icfl.learning.stepper import Arrays, Moment, Outcome, raising_floating_point_error
-from icfl.learning.threshold import RunningThreshold
+from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
 from icfl.updates import UpdateState
 
 __all__ = ["PursuitStepper"]
@@ -55,11 +55,11 @@ class PursuitStepper:
     def advance(self, X: NDArray[np.float32], moment: Moment) -> Outcome:
         """Encode a mini-batch and form the next state of the update."""
         threshold = self.threshold
+        dictionary = self._dictionary(active_atoms(self.update, moment.progress))
         if threshold is not None and moment.step == 0:
-            threshold = threshold.begun(np.linalg.norm(X - self.update.bias, axis=1))
-        n_active = active_atoms(self.update, moment.progress)
+            threshold = threshold.begun(self._first_codes(X, dictionary))
         coder = learning_coder(self._coder, self.update, moment.progress)
-        codes = self._encode(X, with_threshold(coder, threshold), n_active)
+        codes = self._encode(X, with_threshold(coder, threshold), dictionary)
         after = self.update.step(
             X,
             codes,
@@ -73,8 +73,7 @@ class PursuitStepper:
             X, codes, self.update.components, self.update.bias, self._n_jobs
         )
         if threshold is not None:
-            sizes = np.abs(codes[2], dtype=np.float64)
-            threshold = threshold.after(float(sizes @ sizes), float(sizes.sum()))
+            threshold = threshold.after(self._seen(X, codes, dictionary, threshold.value))
         self._after = after, threshold
         return Outcome.of_codes(codes, measured, after.n_replaced)
 
@@ -90,9 +89,8 @@ class PursuitStepper:
 
     def encode(self, X: NDArray[np.float32]) -> Codes:
         """Encode with all iterations."""
-        return self._encode(
-            X, with_threshold(self._coder, self.threshold), len(self.update.components)
-        )
+        coder = with_threshold(self._coder, self.threshold)
+        return self._encode(X, coder, self._dictionary(len(self.update.components)))
 
     def decode(self, codes: Codes) -> NDArray[np.float32]:
         """Return what codes stand for."""
@@ -117,11 +115,41 @@ class PursuitStepper:
         if self.threshold is not None:
             self.threshold.set_arrays(arrays)
 
-    def _encode(self, X: NDArray[np.float32], coder: Pursuit, n_active: int) -> Codes:
+    def _dictionary(self, n_active: int) -> _core.Dictionary:
         with raising_floating_point_error():
-            dictionary = _core.Dictionary(self.update.components[:n_active])
-        use_gram = gram_pays(n_active, self._batch_size, coder.rounds)
+            return _core.Dictionary(self.update.components[:n_active])
+
+    def _encode(
+        self, X: NDArray[np.float32], coder: Pursuit, dictionary: _core.Dictionary
+    ) -> Codes:
+        use_gram = gram_pays(dictionary.n_components, self._batch_size, coder.rounds)
         return coder.encode(dictionary, X, self.update.bias, use_gram=use_gram, n_jobs=self._n_jobs)
+
+    def _first_codes(
+        self, X: NDArray[np.float32], dictionary: _core.Dictionary
+    ) -> NDArray[np.float32]:
+        """Return what the first atom of each row would have as its code."""
+        bias, selection = self.update.bias, self._coder.selection
+        with raising_floating_point_error():
+            return dictionary.encode_topk(X, bias, 1, cast(Any, selection), self._n_jobs)[2]
+
+    def _seen(
+        self, X: NDArray[np.float32], codes: Codes, dictionary: _core.Dictionary, threshold: float
+    ) -> Seen:
+        """Return what the threshold is set by."""
+        sizes = np.abs(codes[2], dtype=np.float64)
+        squares, total = float(sizes @ sizes), float(sizes.sum())
+        if self._coder.selection != "positive":
+            return Seen(squares, total)
+        every = rows_apart(len(X))
+        some = codes_of(join_codes([codes], len(self.update.components))[::every])
+        left = X[::every] - self.decode(some)
+        with raising_floating_point_error():
+            below, mirrored = (
+                dictionary.encode_above(rows, None, least_near(threshold), self._n_jobs)[2]
+                for rows in (left, -left)
+            )
+        return Seen(squares, total, *(int((p <= threshold).sum()) for p in (below, mirrored)))
 
 
 def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursuit:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from icfl.coding.coders import Pursuit
 from icfl.exceptions import InputError
 from icfl.learning.pursuit import active_atoms, grows, learning_coder, with_threshold
 from icfl.learning.stepper import Arrays, Moment, Outcome
-from icfl.learning.threshold import RunningThreshold
+from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
 from icfl.torch.adam import Tensors
 from icfl.torch.arrays import to_device
 from icfl.torch.backend import TorchBackend
@@ -91,12 +92,10 @@ class TorchPursuitStepper(DeviceStepper):
         """Encode a mini-batch and form the next state of the update."""
         x, update = self._rows(X), self.update
         threshold = self.threshold
-        if threshold is not None and moment.step == 0:
-            norms = torch.linalg.vector_norm(x - update.bias, dim=1)
-            parts = self._group.gather(norms)
-            threshold = threshold.begun(np.concatenate([part.numpy(force=True) for part in parts]))
         coder = learning_coder(self._pursuit_coder, update, moment.progress)
         n_active = active_atoms(update, moment.progress)
+        if threshold is not None and moment.step == 0:
+            threshold = threshold.begun(self._first_codes(x, update.components[:n_active]))
         codes = self._encode(x, with_threshold(coder, threshold), n_active)
         residual = x - decode(codes, self._tensors())
         measured = column_moments(x, self._group, moment.step)
@@ -104,7 +103,11 @@ class TorchPursuitStepper(DeviceStepper):
         found = outcome(x, residual, codes, measured, self._group, after.n_replaced)
         if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
-        self._after = after, self._next_threshold(threshold, codes)
+        if threshold is not None:
+            every = rows_apart(measured.n_rows)
+            left = residual[::every], update.components[:n_active]
+            threshold = threshold.after(self._seen(codes, *left, threshold.value))
+        self._after = after, threshold
         return found
 
     def commit(self) -> None:
@@ -141,16 +144,25 @@ class TorchPursuitStepper(DeviceStepper):
         pursuit = pursuit_of(coder, atoms, update.bias, self._backend.gram_budget, products)
         return torch.nn.functional.pad(pursuit.encode(x), (0, len(update.components) - n_active))
 
-    def _next_threshold(
-        self, threshold: RunningThreshold | None, codes: Tensor
-    ) -> RunningThreshold | None:
-        if threshold is None:
-            return None
+    def _first_codes(self, x: Tensor, atoms: Tensor) -> NDArray[np.float32]:
+        """Return what the first atom of each row of all processes would have as its code."""
+        products = (x - self.update.bias) @ atoms.T
+        if self._pursuit_coder.selection == "absolute":
+            products = products.abs()
+        parts = self._group.gather(products.amax(dim=1))
+        return np.concatenate([part.numpy(force=True) for part in parts])
+
+    def _seen(self, codes: Tensor, left: Tensor, atoms: Tensor, threshold: float) -> Seen:
+        """Return what the threshold is set by; `left` is the residual of some rows."""
         sizes = codes.to(wide(codes.device)).abs()
         sums = torch.stack([sizes.square().sum(), sizes.sum()])
+        if self._pursuit_coder.selection == "positive":
+            products = left @ atoms.T
+            near = [_just_below(signed, threshold) for signed in (products, -products)]
+            sums = torch.cat([sums, torch.stack(near)])
         self._group.sum([sums])
-        squares, total = sums.tolist()
-        return threshold.after(squares, total)
+        squares, total, *counts = sums.tolist()
+        return Seen(squares, total, *map(int, counts))
 
     def _coder(self) -> Pursuit:
         return with_threshold(self._pursuit_coder, self.threshold)
@@ -160,3 +172,8 @@ class TorchPursuitStepper(DeviceStepper):
 
     def _move_to(self, device: torch.device) -> None:
         self.update = self.update.to(device)
+
+
+def _just_below(products: Tensor, threshold: float) -> Tensor:
+    """Return how many of all are."""
+    return ((products > least_near(threshold)) & (products <= threshold)).sum()
