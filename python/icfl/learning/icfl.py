@@ -163,7 +163,7 @@ class ICFL(Learner):
     So "online" finds true features where "adam" does not yet, and has no learning rate to choose;
     for dense codes of few dimensions "adam" reconstructs a little better.
 
-    ``threshold="auto"`` is a share of Σ z² / Σ \|z\|, over the codes of the last 100 mini-batches or
+    ``threshold="auto"`` is a share of Σ z² / Σ \|z\| over the codes of the last 100 mini-batches or
     so. The share starts at 0.44, and with ``selection="positive"`` it is led, between 0.4 and 0.52,
     to where a third of the inner products just below the threshold is noise, told by how many there
     are of the opposite sign. It is for rows that are sums of few features of comparable size; on
