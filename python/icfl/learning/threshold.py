@@ -30,8 +30,9 @@ SHARES = (0.4, 0.52)
 threshold is noise, and the share would rise until hardly anything is coded."""
 NOISE = 1.0 / 3.0
 """Of the inner products just below the threshold, the share of noise that it is led to. Taking an
-atom raises F1 where it is right more often than half of the F1 that is reached; and a mean over
-features is one of rare ones, for which noise is a larger part than it is of all together."""
+atom raises F1 where it is right more often than half of the F1 that is reached (Lipton, Elkan and
+Naryanaswamy, 2014); and a mean over features is one of rare ones, for which noise is a larger part
+than it is of all together."""
 WIDTH = 0.1
 """Of the threshold, how wide "just below" is."""
 GAIN = 0.01
