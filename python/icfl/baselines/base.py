@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from icfl import _core
+from icfl._threads import one_thread
 from icfl._validation import (
     check_count,
     check_flag,
@@ -26,7 +27,6 @@ from icfl._validation import (
     estimator_rows,
     iter_chunks,
 )
-from icfl.baselines.threads import one_thread
 from icfl.coding.coders import input_error
 from icfl.coding.model import DictionaryModel, prepared_blocks
 from icfl.exceptions import InputError

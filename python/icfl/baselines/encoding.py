@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
+from icfl._threads import on_threads, one_thread
 from icfl._validation import Floats
-from icfl.baselines.threads import on_threads, one_thread
 from icfl.coding.coders import Codes, codes_of, join_codes
 
 __all__ = ["LinearProjection", "by_pieces", "largest"]

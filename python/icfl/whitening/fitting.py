@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from icfl._threads import one_thread
 from icfl._validation import check_choice, check_number
 from icfl.exceptions import InputError, InputTypeError
 from icfl.whitening.basis import LEDOIT_WOLF, check_components, check_shrinkage, solve_basis
@@ -101,15 +102,16 @@ def solve(statistics: Statistics, options: Options) -> WhiteningMap:
             f"batch_correction={kind!r} was set after fitting began; batches were not kept apart"
         )
     parts = list(statistics.values())
-    basis = solve_basis(
-        parts[0] if len(parts) == 1 else pool(parts),
-        n_components=options.n_components,
-        eps=options.eps,
-        shrinkage=options.shrinkage,
-        standardize=kind == "coral",
-    )
     apart = {label: part for label, part in statistics.items() if label is not None}
-    batches = None if kind is None else BatchMap.fit(kind, basis, apart)
+    with one_thread():
+        basis = solve_basis(
+            parts[0] if len(parts) == 1 else pool(parts),
+            n_components=options.n_components,
+            eps=options.eps,
+            shrinkage=options.shrinkage,
+            standardize=kind == "coral",
+        )
+        batches = None if kind is None else BatchMap.fit(kind, basis, apart)
     return WhiteningMap(basis, options.method == "zca", batches)
 
 

@@ -12,8 +12,8 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from baseline_models import NAMES, fitted_models, fixed_rows  # noqa: F401 - fixtures
+from icfl._threads import on_threads, one_thread
 from icfl.baselines import ICA, PCA, KMeans
-from icfl.baselines.threads import on_threads, one_thread
 
 
 def blas_threads() -> list[int]:
