@@ -1,4 +1,4 @@
-"""Threads of whitening and baselines: limits that overlap, pieces that are interrupted, equal bits."""
+"""Threads of BLAS: limits that overlap, pieces that are interrupted, equal bits."""
 
 from __future__ import annotations
 

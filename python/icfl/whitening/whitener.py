@@ -103,8 +103,9 @@ class ControlWhitener(
     -----
     Statistics are float64 and one pass, whatever X holds; X may be a memory map and is read a block
     at a time (by `transform` a block per core, eight at most), of which `fit` touches the control
-    rows only. Fits on several machines are joined by `merge`. Variances have the divisor n - 1, except that the standardisations of the batch
-    corrections have n, as scikit-learn's StandardScaler has in the published recipes.
+    rows only. Fits on several machines are joined by `merge`. Variances have the divisor n - 1,
+    except that the standardisations of the batch corrections have n, as scikit-learn's
+    StandardScaler has in the published recipes.
 
     A batch correction keeps one (n_features, n_features) matrix of float64 per batch: 8 MB each at
     1,024 features. "coral" does not centre the batches, and shrinks: where a batch's controls are
