@@ -361,9 +361,8 @@ def test_memory_layout_does_not_matter(layout):
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_memory_map_is_never_loaded_whole(tmp_path, monkeypatch, order, dtype):
-    monkeypatch.setattr(
-        "icfl.whitening.whitener.MOST_BLOCKS", 1
-    )  # else as often as there are cores
+    # With more cores as many times as much.
+    monkeypatch.setattr("icfl.whitening.moments.MOST_BLOCKS", 1)
     n, d = 65_536, 64
     path = tmp_path / "activations.npy"
     disk = np.lib.format.open_memmap(

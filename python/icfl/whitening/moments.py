@@ -22,7 +22,8 @@ J. Multivariate Anal. 88 (2004).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -30,16 +31,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
+from icfl._threads import on_threads, one_thread
 from icfl._validation import CHUNK_ROWS, Floats, is_native, native_floats
 from icfl.exceptions import InputError
 
-__all__ = ["Doubles", "Moments", "accumulate", "empty_output", "finite_block", "pool", "row_blocks"]
+__all__ = ["Doubles", "Moments", "accumulate", "empty_output", "finite_block", "for_blocks", "pool"]
 
 Doubles: TypeAlias = NDArray[np.float64]
 
 # 4,194,304 float64 are 32 MiB: a block and its scratch stay far below one dictionary.
 _BLOCK_VALUES = 2**22
 _MIN_BLOCK_ROWS = 256
+MOST_BLOCKS = 8
+"""Blocks that are mapped at the same time; what is alive of each is at most five of its size."""
 
 
 @dataclass
@@ -188,6 +192,16 @@ def row_blocks(n_rows: int, n_features: int) -> Iterator[slice]:
     step = max(_MIN_BLOCK_ROWS, min(CHUNK_ROWS, _BLOCK_VALUES // max(1, n_features)))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
+
+
+def for_blocks(function: Callable[[slice], None], n_rows: int, n_features: int) -> None:
+    """Call a function for every block of rows, on several threads and with one of BLAS for each.
+
+    Products of BLAS have other bits for another number of its threads, on some CPUs.
+    """
+    with one_thread():
+        n_threads = min(os.cpu_count() or 1, MOST_BLOCKS)
+        on_threads(function, row_blocks(n_rows, n_features), n_threads)
 
 
 def finite_block(X: NDArray[Any], place: slice) -> Doubles:

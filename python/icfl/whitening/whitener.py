@@ -13,8 +13,7 @@ microscopy foundation models (Donhauser et al., ICML 2025, arXiv:2412.16247); ba
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,20 +22,16 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from icfl._threads import on_threads, one_thread
 from icfl._validation import Floats, check_matrix, estimator_rows
 from icfl.exceptions import InputError, InputTypeError, ModelFileError
 from icfl.hub.pretrained import Pretrained
 from icfl.whitening import state
 from icfl.whitening.fitting import Options, add_statistics, collect, solve
 from icfl.whitening.mapping import lacking_controls
-from icfl.whitening.moments import empty_output, finite_block, row_blocks
+from icfl.whitening.moments import empty_output, finite_block, for_blocks
 from icfl.whitening.results import WhiteningResults
 
 __all__ = ["ControlWhitener"]
-
-MOST_BLOCKS = 8
-"""Blocks of rows that are worked on at the same time; each has some 100 MB of scratch."""
 
 
 class ControlWhitener(
@@ -316,7 +311,7 @@ class ControlWhitener(
         def forward(place: slice) -> None:
             out[place] = fitted.forward(finite_block(rows, place), codes[place])
 
-        _for_each(forward, row_blocks(*rows.shape))
+        for_blocks(forward, *rows.shape)
         return out
 
     def fit_transform(
@@ -379,7 +374,7 @@ class ControlWhitener(
         def backward(place: slice) -> None:
             out[place] = fitted.backward(finite_block(white, place), codes[place])
 
-        _for_each(backward, row_blocks(*out.shape))
+        for_blocks(backward, *out.shape)
         return out
 
     def get_state(self, *, statistics: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -456,9 +451,3 @@ class ControlWhitener(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _for_each(function: Callable[[slice], None], places: Iterable[slice]) -> None:
-    """Call a function of every block of rows, with the same bits for any number of threads."""
-    with one_thread():
-        on_threads(function, places, min(os.cpu_count() or 1, MOST_BLOCKS))
