@@ -50,6 +50,10 @@ def pursuit(update, threshold=None):
     )
 
 
+def thresholds():
+    return RunningThreshold(np.full(24, 0.5, np.float32))
+
+
 def learnt(stepper, share):
     """What a stepper has learnt, and what it found out, after a few steps."""
     found = []
@@ -102,7 +106,7 @@ CASES = {
     **{name: lambda share, name=name: learnt(autoencoder(name), share) for name in ACTIVATIONS},
     "online": lambda share: learnt(pursuit(Online(replace_every=2)), share),
     "adam": lambda share: learnt(pursuit(Adam(1e-3)), share),
-    "threshold": lambda share: learnt(pursuit(Adam(1e-3), RunningThreshold(0.5)), share),
+    "threshold": lambda share: learnt(pursuit(Adam(1e-3), thresholds()), share),
 }
 
 

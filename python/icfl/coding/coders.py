@@ -37,10 +37,12 @@ __all__ = [
     "Coder",
     "Codes",
     "OrthogonalPursuit",
+    "OwnThresholds",
     "Pursuit",
     "TopK",
     "cached_dictionary",
     "codes_of",
+    "compiled",
     "gram_fits",
     "gram_pays",
     "input_error",
@@ -217,6 +219,70 @@ class OrthogonalPursuit:
 Pursuit: TypeAlias = BlockPursuit | OrthogonalPursuit
 """Coders that take atoms by what is left of a row, as long as it exceeds their threshold."""
 
+
+@dataclass(frozen=True, eq=False)
+class OwnThresholds:
+    """A pursuit in which every atom has a threshold of its own.
+
+    An atom joins only while its inner product with the residual exceeds its threshold, and the one
+    goes first whose inner product is the largest multiple of it. That is the pursuit with one
+    threshold for all, of atoms divided by what their own is beside it: `compiled` gives such a
+    dictionary, and what it finds is turned into codes of the atoms as they are.
+
+    Attributes
+    ----------
+    pursuit : BlockPursuit or OrthogonalPursuit
+        With the common threshold.
+    relative : ndarray of shape (M,), float32
+        Threshold of each atom over the common one.
+    """
+
+    pursuit: Pursuit
+    relative: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, pursuit: Pursuit, thresholds: NDArray[np.float32]) -> OwnThresholds:
+        """Return the pursuit with thresholds (M,), all positive or all zero."""
+        common = float(np.sqrt(np.mean(np.square(thresholds, dtype=np.float64))))
+        if common > 0.0 and not np.all(thresholds > 0.0):
+            lowest = int(np.argmin(thresholds))
+            raise InputError(
+                f"thresholds of atoms must be positive, that of atom {lowest} is "
+                f"{float(thresholds[lowest])!r}"
+            )
+        relative = thresholds / common if common > 0.0 else np.ones_like(thresholds)
+        return cls(replace(pursuit, threshold=common), relative.astype(np.float32))
+
+    @property
+    def rounds(self) -> int:
+        """As many as the pursuit has."""
+        return self.pursuit.rounds
+
+    @property
+    def atoms_per_iteration(self) -> int:
+        """As many as the pursuit has."""
+        return getattr(self.pursuit, "atoms_per_iteration", 1)
+
+    def compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:
+        """Return the dictionary that `encode` takes, of the first atoms or all."""
+        return _core.Dictionary(atoms / self.relative[: len(atoms), None])
+
+    def encode(
+        self,
+        dictionary: _core.Dictionary,
+        X: Floats,
+        bias: NDArray[np.float32] | None,
+        *,
+        use_gram: bool,
+        n_jobs: int | None,
+    ) -> Codes:
+        """Encode with what `compiled` gave."""
+        starts, atoms, values = self.pursuit.encode(
+            dictionary, X, bias, use_gram=use_gram, n_jobs=n_jobs
+        )
+        return starts, atoms, values / self.relative[atoms]
+
+
 CODERS: Mapping[str, Callable[[Mapping[str, Any]], Coder]] = {
     "topk": lambda o: TopK(o["n_nonzero"]),
     "icfl": lambda o: BlockPursuit(
@@ -230,6 +296,11 @@ CODERS: Mapping[str, Callable[[Mapping[str, Any]], Coder]] = {
     ),
 }
 """Algorithm name to coder, given the options of `SparseCoder`."""
+
+
+def compiled(coder: Coder, atoms: NDArray[np.float32]) -> _core.Dictionary:
+    """Return the dictionary that the coder takes for these atoms, of shape (M, d)."""
+    return coder.compiled(atoms) if isinstance(coder, OwnThresholds) else _core.Dictionary(atoms)
 
 
 def gram_fits(n_components: int) -> bool:
@@ -299,20 +370,21 @@ _dictionaries_lock = threading.Lock()
 def cached_dictionary(
     owner: object,
     components: NDArray[np.float32],
-    offsets: NDArray[np.float32] | None = None,
+    own: NDArray[np.float32] | None = None,
+    make: Callable[..., _core.Dictionary] = _core.Dictionary,
 ) -> _core.Dictionary:
     """Return the compiled dictionary (with its Gram matrix) that belongs to an estimator.
 
     It lives beside the estimator rather than in it: pickles, copies and comparisons of estimators
     do not see it, several threads share it, and it goes when the estimator goes or holds another
-    `components` or `offsets` array.
+    `components` array, or another one, `own`, of what atoms have beside: offsets or thresholds.
     """
     with _dictionaries_lock:
         known = _dictionaries.get(owner)
-        if known is not None and known[0] is components and known[1] is offsets:
+        if known is not None and known[0] is components and known[1] is own:
             return known[2]
-        dictionary = _core.Dictionary(components, offsets)
-        _dictionaries[owner] = (components, offsets, dictionary)
+        dictionary = make(components, own)
+        _dictionaries[owner] = (components, own, dictionary)
         return dictionary
 
 

@@ -21,11 +21,13 @@ References
 
 from __future__ import annotations
 
+from numbers import Number
+from typing import Any, cast
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from icfl import _core
 from icfl._validation import (
     check_atoms,
     check_count,
@@ -39,7 +41,10 @@ from icfl.coding.coders import (
     BlockPursuit,
     Coder,
     OrthogonalPursuit,
+    OwnThresholds,
+    Pursuit,
     TopK,
+    compiled,
     gram_pays,
     input_error,
     join_codes,
@@ -99,7 +104,7 @@ def encode_icfl(
     *,
     n_iterations: int = 20,
     atoms_per_iteration: int = 5,
-    threshold: float = 0.0,
+    threshold: float | ArrayLike = 0.0,
     bias: ArrayLike | None = None,
     selection: str = "positive",
     n_jobs: int | None = None,
@@ -122,11 +127,13 @@ def encode_icfl(
         Rounds, J in the paper.
     atoms_per_iteration : int, default=5
         Atoms of a round, L in the paper.
-    threshold : float, default=0.0
+    threshold : float or array-like of shape (n_components,), default=0.0
         An atom joins only while its inner product with the residual exceeds it, so easy rows end
         with fewer non-zeros. With a threshold of 0 or more it must also exceed the float32 rounding
         of the residual, 8 eps ‖x − b‖ max‖D‖: rows that are explained to rounding take no more
-        atoms. ``-inf`` is the published algorithm, always J rounds of L atoms.
+        atoms. ``-inf`` is the published algorithm, always J rounds of L atoms. An array has one for
+        each atom, all positive; atoms are then ranked by how many times their own threshold the
+        inner product is.
     bias : array-like of shape (n_features,), optional
         Subtracted from every row first.
     selection : {"positive", "absolute"}, default="positive"
@@ -158,8 +165,8 @@ def encode_icfl(
     >>> icfl.encode_icfl([[2.0, 0.0]], D, n_iterations=1, atoms_per_iteration=1).toarray().round(3)
     array([[2., 0.]], dtype=float32)
     """
-    coder = BlockPursuit(n_iterations, atoms_per_iteration, threshold, selection)
-    return _encode(X, components, coder, bias, n_jobs)
+    coder = BlockPursuit(n_iterations, atoms_per_iteration, _common(threshold), selection)
+    return _encode(X, components, coder, bias, n_jobs, threshold)
 
 
 def encode_mp(
@@ -167,7 +174,7 @@ def encode_mp(
     components: ArrayLike,
     n_nonzero: int,
     *,
-    threshold: float = 0.0,
+    threshold: float | ArrayLike = 0.0,
     bias: ArrayLike | None = None,
     selection: str = "absolute",
     n_jobs: int | None = None,
@@ -183,7 +190,7 @@ def encode_mp(
         of largest inner product is chosen, as in `encode_icfl`.
     n_nonzero : int
         Steps. An atom may be chosen again, so a row may have fewer non-zeros.
-    threshold : float, default=0.0
+    threshold : float or array-like of shape (n_components,), default=0.0
         Smallest inner product (its absolute value under ``selection="absolute"``) that goes on;
         see `encode_icfl`.
     bias : array-like of shape (n_features,), optional
@@ -209,8 +216,8 @@ def encode_mp(
     >>> icfl.encode_mp([[2.0, -3.0]], [[1.0, 0.0], [0.0, 1.0]], 1).toarray().round(3)
     array([[ 0., -3.]], dtype=float32)
     """
-    coder = BlockPursuit(check_count(n_nonzero, "n_nonzero"), 1, threshold, selection)
-    return _encode(X, components, coder, bias, n_jobs)
+    coder = BlockPursuit(check_count(n_nonzero, "n_nonzero"), 1, _common(threshold), selection)
+    return _encode(X, components, coder, bias, n_jobs, threshold)
 
 
 def encode_omp(
@@ -218,7 +225,7 @@ def encode_omp(
     components: ArrayLike,
     n_nonzero: int,
     *,
-    threshold: float = 0.0,
+    threshold: float | ArrayLike = 0.0,
     bias: ArrayLike | None = None,
     selection: str = "absolute",
     n_jobs: int | None = None,
@@ -234,7 +241,7 @@ def encode_omp(
         are ranked by plain inner product, so they should have comparable norms.
     n_nonzero : int
         Most non-zeros of a row. More than `n_components` means all of them.
-    threshold : float, default=0.0
+    threshold : float or array-like of shape (n_components,), default=0.0
         Smallest inner product (its absolute value under ``selection="absolute"``) that goes on;
         see `encode_icfl`.
     bias : array-like of shape (n_features,), optional
@@ -261,7 +268,17 @@ def encode_omp(
     >>> icfl.encode_omp([[1.4, 0.8]], [[1.0, 0.0], [0.6, 0.8]], 2).toarray().round(3)
     array([[0.8, 1. ]], dtype=float32)
     """
-    return _encode(X, components, OrthogonalPursuit(n_nonzero, threshold, selection), bias, n_jobs)
+    coder = OrthogonalPursuit(n_nonzero, _common(threshold), selection)
+    return _encode(X, components, coder, bias, n_jobs, threshold)
+
+
+def _common(threshold: Any) -> Any:
+    """Return a threshold that all atoms share; where they have their own, it does not matter."""
+    return 0.0 if _is_array(threshold) else threshold
+
+
+def _is_array(threshold: Any) -> bool:
+    return not isinstance(threshold, Number | str | None)
 
 
 def _encode(
@@ -270,9 +287,18 @@ def _encode(
     coder: Coder,
     bias: ArrayLike | None,
     n_jobs: int | None,
+    threshold: Any = 0.0,
 ) -> csr_array:
-    rows = check_matrix(X, "X")
-    dictionary, offset = _dictionary(components, bias)
+    """Encode; `threshold` counts where it is an array, for a pursuit then."""
+    rows, atoms = check_matrix(X, "X"), check_atoms(components)
+    if _is_array(threshold):
+        thresholds = check_vector(threshold, "threshold", len(atoms))
+        coder = OwnThresholds.of(cast(Pursuit, coder), cast(NDArray[np.float32], thresholds))
+    offset = check_vector(bias, "bias", atoms.shape[1])
+    try:
+        dictionary = compiled(coder, atoms)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if rows.shape[1] != dictionary.n_features:
         raise InputError(
             f"X has {rows.shape[1]} features, but components has {dictionary.n_features}"
@@ -286,14 +312,3 @@ def _encode(
         except ValueError as error:
             raise input_error(error, place.start) from error
     return join_codes(parts, dictionary.n_components)
-
-
-def _dictionary(
-    components: ArrayLike, bias: ArrayLike | None
-) -> tuple[_core.Dictionary, NDArray[np.float32] | None]:
-    atoms = check_atoms(components)
-    try:
-        dictionary = _core.Dictionary(atoms)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    return dictionary, check_vector(bias, "bias", atoms.shape[1])

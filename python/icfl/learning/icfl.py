@@ -13,11 +13,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from icfl import updates
+from icfl import _core, updates
 from icfl._validation import check_choice, check_n_jobs, check_number
-from icfl.coding.coders import BlockPursuit, OrthogonalPursuit, Pursuit
+from icfl.coding.coders import (
+    BlockPursuit,
+    OrthogonalPursuit,
+    OwnThresholds,
+    Pursuit,
+    cached_dictionary,
+    compiled,
+)
 from icfl.exceptions import InputError
 from icfl.learning.backends import Backend, backend_of
 from icfl.learning.initialisation import initial_dictionary
@@ -58,9 +65,10 @@ class ICFL(Learner):
         the newest are fitted (`icfl.encode_icfl`), at about half the cost.
     threshold : float or "auto", default=0.0
         An atom joins only while its inner product with the residual exceeds it, so easy rows end
-        with fewer non-zeros. ``-inf`` is the published algorithm. "auto" follows the size of the
-        codes and of the noise below them while learning, and leaves the last one in `threshold_`:
-        for data that are sums of few features, whose number varies from row to row; see the Notes.
+        with fewer non-zeros. ``-inf`` is the published algorithm. "auto" gives every atom one of
+        its own, which follows the size of the codes, the noise below them and how often the atom
+        fires while learning, and leaves the last ones in `threshold_`: for data that are sums of
+        few features, whose number varies from row to row; see the Notes.
     selection : {"positive", "absolute"}, default="positive"
         Rank atoms by signed inner product, as published, or by its absolute value.
     update : {"online", "adam"} or an update of `icfl.updates`, default="online"
@@ -115,8 +123,9 @@ class ICFL(Learner):
         The dictionary, one atom a row. Read-only: assign another array to change it.
     bias_ : ndarray of shape (n_features,), float32
         Subtracted from prepared rows before they are encoded.
-    threshold_ : ndarray of shape (), float32
-        What rows are encoded with under ``threshold="auto"``, and only then.
+    threshold_ : ndarray of shape (n_components,), float32
+        Threshold of each atom under ``threshold="auto"``, and only then; what `icfl.encode_omp` and
+        `icfl.encode_icfl` take as `threshold`.
     n_features_in_ : int
         Width of the data.
     n_steps_, n_iter_, n_samples_seen_ : int
@@ -163,11 +172,13 @@ class ICFL(Learner):
     So "online" finds true features where "adam" does not yet, and has no learning rate to choose;
     for dense codes of few dimensions "adam" reconstructs a little better.
 
-    ``threshold="auto"`` is a share of Σ z² / Σ \|z\| over the codes of the last 100 mini-batches or
-    so. The share starts at 0.44, and with ``selection="positive"`` it is led, between 0.4 and 0.52,
-    to where a third of the inner products just below the threshold is noise, told by how many there
-    are of the opposite sign. It is for rows that are sums of few features of comparable size; on
-    data that are not, such as profiles of wells, it leaves very few non-zeros.
+    ``threshold="auto"`` is a share t of Σ z² / Σ \|z\| over the codes of the last 100 mini-batches
+    or so. The share starts at 0.44, and with ``selection="positive"`` it is led, between 0.4 and
+    0.52, to where two fifths of the inner products just below the threshold are noise, told by how
+    many there are of the opposite sign. An atom that is active on a share f of the rows has
+    the threshold t √((2 + log 1/f) / (2 + mean of log 1/f)): what is rare needs more evidence. It
+    is for rows that are sums of few features of comparable size; on data that are not, such as
+    profiles of wells, it leaves very few non-zeros.
 
     .. [2] `icfl.datasets.make_planted`: d = 128, 512 features, 3 seeds.
     .. [3] `icfl.datasets.load_cell_lines`, whitened, 512 atoms: each of 6 plates held out.
@@ -271,10 +282,19 @@ class ICFL(Learner):
         """
         return cls(**{**PAPER, **overrides})
 
-    def _coder(self) -> Pursuit:
-        learnt = float(getattr(self, "threshold_", 0.0))
+    def _coder(self) -> Pursuit | OwnThresholds:
+        own = self._follows and hasattr(self, "threshold_")
+        return OwnThresholds.of(self._pursuit(), self.threshold_) if own else self._pursuit()
+
+    def _compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:
+        coder = self._coder()
+        own = self.threshold_ if isinstance(coder, OwnThresholds) else None
+        return cached_dictionary(self, atoms, own, lambda *_: compiled(coder, atoms))
+
+    def _pursuit(self) -> Pursuit:
+        """Return how rows are encoded, but for thresholds that were learnt."""
         given: Any = self.threshold
-        threshold = learnt if self._follows else check_number(given, "threshold")
+        threshold = 0.0 if self._follows else check_number(given, "threshold")
         block = BlockPursuit(self.n_iterations, self.atoms_per_iteration, threshold, self.selection)
         if check_choice(self.refit, "refit", ("joint", "block")) == "block":
             return block
@@ -283,15 +303,15 @@ class ICFL(Learner):
 
     @property
     def _follows(self) -> bool:
-        """Whether the threshold follows the codes."""
+        """Whether thresholds follow the codes."""
         return isinstance(self.threshold, str) and self.threshold == "auto"
 
     def _shapes(self, n_components: int, n_features: int) -> dict[str, tuple[int, ...]]:
-        own: dict[str, tuple[int, ...]] = {"threshold": ()} if self._follows else {}
+        own: dict[str, tuple[int, ...]] = {"threshold": (n_components,)} if self._follows else {}
         return super()._shapes(n_components, n_features) | own
 
     def _check_own(self) -> None:
-        self._coder()
+        self._pursuit()
         if self.refit == "joint" and not self._follows and float(self.threshold) < 0:
             raise InputError(
                 f"threshold must not be negative with refit='joint', got {self.threshold!r}"
@@ -313,17 +333,19 @@ class ICFL(Learner):
             rng=rng,
         )
         first = {"components": components, "bias": bias}
-        return first | ({"threshold": np.zeros((), np.float32)} if self._follows else {})
+        if self._follows:
+            first["threshold"] = np.zeros(len(components), dtype=np.float32)
+        return first
 
     def _start(self, fitted: Arrays) -> Stepper:
         value = updates.value_of(self.update, self.learning_rate)
         if isinstance(value, updates.Online) and not isinstance(self.init, str):
             value = replace(value, first_atoms=None)
-        threshold = RunningThreshold(float(fitted["threshold"])) if self._follows else None
+        threshold = RunningThreshold(fitted["threshold"]) if self._follows else None
         backend = backend_of(self)
         if backend is not None:
             return backend.pursuit(
-                self._coder(),
+                self._pursuit(),
                 value,
                 fitted,
                 unit_norm=self.atom_norm == "unit",
@@ -337,7 +359,7 @@ class ICFL(Learner):
             coherence_limit=self.coherence_limit,
         )
         return PursuitStepper(
-            self._coder(),
+            self._pursuit(),
             update,
             batch_size=mini_batch(self),
             n_jobs=check_n_jobs(self.n_jobs),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -10,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
-from icfl.coding.coders import Codes, Pursuit, codes_of, gram_pays, join_codes
+from icfl.coding.coders import (
+    Codes,
+    OwnThresholds,
+    Pursuit,
+    codes_of,
+    compiled,
+    gram_pays,
+    join_codes,
+)
 from icfl.learning.stepper import Arrays, Moment, Outcome, raising_floating_point_error
 from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
 from icfl.updates import UpdateState
@@ -33,7 +40,7 @@ class PursuitStepper:
     n_jobs : int or None
         Threads.
     threshold : RunningThreshold, optional
-        In the place of the coder's.
+        Those of the atoms, in the place of the coder's.
     """
 
     def __init__(
@@ -55,11 +62,13 @@ class PursuitStepper:
     def advance(self, X: NDArray[np.float32], moment: Moment) -> Outcome:
         """Encode a mini-batch and form the next state of the update."""
         threshold = self.threshold
-        dictionary = self._dictionary(active_atoms(self.update, moment.progress))
+        n_active = active_atoms(self.update, moment.progress)
         if threshold is not None and moment.step == 0:
-            threshold = threshold.begun(self._first_codes(X, dictionary))
-        coder = learning_coder(self._coder, self.update, moment.progress)
-        codes = self._encode(X, with_threshold(coder, threshold), dictionary)
+            threshold = threshold.begun(self._first_codes(X, n_active))
+        shortened = learning_coder(self._coder, self.update, moment.progress)
+        coder = with_thresholds(shortened, threshold)
+        dictionary = self._dictionary(coder, n_active)
+        codes = self._encode(X, coder, dictionary)
         after = self.update.step(
             X,
             codes,
@@ -73,7 +82,7 @@ class PursuitStepper:
             X, codes, self.update.components, self.update.bias, self._n_jobs
         )
         if threshold is not None:
-            threshold = threshold.after(self._seen(X, codes, dictionary, threshold.value))
+            threshold = threshold.after(self._seen(X, codes, dictionary, threshold.common))
         self._after = after, threshold
         return Outcome.of_codes(codes, measured, after.n_replaced)
 
@@ -83,14 +92,14 @@ class PursuitStepper:
             (self.update, self.threshold), self._after = self._after, None
 
     def fitted(self) -> Arrays:
-        """Return dictionary and bias."""
+        """Return dictionary and bias, and thresholds where atoms have their own."""
         fitted = {"components": self.update.components, "bias": self.update.bias}
         return fitted | ({} if self.threshold is None else {"threshold": self.threshold.array})
 
     def encode(self, X: NDArray[np.float32]) -> Codes:
         """Encode with all iterations."""
-        coder = with_threshold(self._coder, self.threshold)
-        return self._encode(X, coder, self._dictionary(len(self.update.components)))
+        coder = with_thresholds(self._coder, self.threshold)
+        return self._encode(X, coder, self._dictionary(coder, len(self.update.components)))
 
     def decode(self, codes: Codes) -> NDArray[np.float32]:
         """Return what codes stand for."""
@@ -106,7 +115,7 @@ class PursuitStepper:
         return grows(self._coder, self.update, moment.progress)
 
     def arrays(self) -> Arrays:
-        """Return the update's own arrays, and the threshold's."""
+        """Return the update's own arrays, and the thresholds'."""
         return self.update.arrays() | ({} if self.threshold is None else self.threshold.arrays())
 
     def set_arrays(self, arrays: Arrays) -> None:
@@ -115,41 +124,47 @@ class PursuitStepper:
         if self.threshold is not None:
             self.threshold.set_arrays(arrays)
 
-    def _dictionary(self, n_active: int) -> _core.Dictionary:
+    def _dictionary(self, coder: Pursuit | OwnThresholds, n_active: int) -> _core.Dictionary:
+        atoms = self.update.components[:n_active]
         with raising_floating_point_error():
-            return _core.Dictionary(self.update.components[:n_active])
+            return compiled(coder, atoms)
 
     def _encode(
-        self, X: NDArray[np.float32], coder: Pursuit, dictionary: _core.Dictionary
+        self,
+        X: NDArray[np.float32],
+        coder: Pursuit | OwnThresholds,
+        dictionary: _core.Dictionary,
     ) -> Codes:
         use_gram = gram_pays(dictionary.n_components, self._batch_size, coder.rounds)
         return coder.encode(dictionary, X, self.update.bias, use_gram=use_gram, n_jobs=self._n_jobs)
 
-    def _first_codes(
-        self, X: NDArray[np.float32], dictionary: _core.Dictionary
-    ) -> NDArray[np.float32]:
+    def _first_codes(self, X: NDArray[np.float32], n_active: int) -> NDArray[np.float32]:
         """Return what the first atom of each row would have as its code."""
         bias, selection = self.update.bias, self._coder.selection
+        dictionary = self._dictionary(self._coder, n_active)
         with raising_floating_point_error():
             return dictionary.encode_topk(X, bias, 1, cast(Any, selection), self._n_jobs)[2]
 
     def _seen(
-        self, X: NDArray[np.float32], codes: Codes, dictionary: _core.Dictionary, threshold: float
+        self, X: NDArray[np.float32], codes: Codes, dictionary: _core.Dictionary, common: float
     ) -> Seen:
-        """Return what the threshold is set by."""
-        sizes = np.abs(codes[2], dtype=np.float64)
-        squares, total = float(sizes @ sizes), float(sizes.sum())
+        """Return what the thresholds are set by."""
+        sizes, n_components = np.abs(codes[2], dtype=np.float64), len(self.update.components)
+        uses = np.bincount(codes[1], minlength=n_components)
+        seen = Seen(float(sizes @ sizes), float(sizes.sum()), len(X), uses)
         if self._coder.selection != "positive":
-            return Seen(squares, total)
+            return seen
         every = rows_apart(len(X))
-        some = codes_of(join_codes([codes], len(self.update.components))[::every])
+        some = codes_of(join_codes([codes], n_components)[::every])
         left = X[::every] - self.decode(some)
         with raising_floating_point_error():
             below, mirrored = (
-                dictionary.encode_above(rows, None, least_near(threshold), self._n_jobs)[2]
+                dictionary.encode_above(rows, None, least_near(common), self._n_jobs)[2]
                 for rows in (left, -left)
             )
-        return Seen(squares, total, *(int((p <= threshold).sum()) for p in (below, mirrored)))
+        return seen._replace(
+            below=int((below <= common).sum()), mirrored=int((mirrored <= common).sum())
+        )
 
 
 def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursuit:
@@ -157,9 +172,9 @@ def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursu
     return coder.shortened(partial(update.rounds, progress=progress))
 
 
-def with_threshold(coder: Pursuit, threshold: RunningThreshold | None) -> Pursuit:
-    """Return the coder with a threshold in the place of its own, where there is one."""
-    return coder if threshold is None else replace(coder, threshold=threshold.value)
+def with_thresholds(coder: Pursuit, threshold: RunningThreshold | None) -> Pursuit | OwnThresholds:
+    """Return the coder with a threshold for each atom in the place of its own, if they have one."""
+    return coder if threshold is None else OwnThresholds.of(coder, threshold.array)
 
 
 def active_atoms(update: Any, progress: float | None) -> int:

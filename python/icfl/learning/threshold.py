@@ -1,21 +1,31 @@
-"""A threshold that sets itself, where noise begins.
+"""Thresholds that set themselves, where noise begins: one for each atom.
 
 An atom that a sample does not hold still has some inner product with the residual, from what other
 atoms leave. Where features are sparse this is small beside the codes of those that are there, so
-the threshold is a share of their size: over all codes z of the last steps
+a common threshold is a share of their size: over all codes z of the last steps
 
-    share · Σ z² / Σ |z|
+    t = share · Σ z² / Σ |z|
 
 a mean in which large codes count most, so that small ones, noise among them, hardly lower it.
 
 Which share, noise itself tells. It has no sign, and codes that are positive have. So of the inner
 products p of atoms with what codes leave, those with 0.9 t < -p <= t are as many as there is noise
-among those with 0.9 t < p <= t. The share is led to where that is a third of these.
+among those with 0.9 t < p <= t. The share is led to where that is two fifths of these.
+
+An atom that fires often needs less evidence than one that hardly ever does. To take an atom of unit
+norm lowers the squared error by p². With noise of variance s², and an atom that is there on a
+share f of the samples, it is the likelier explanation where p² > 2 s² (log 1 / f + c), with c from
+how codes are spread. So each atom has a threshold of its own,
+
+    t_m² = t² (c + log 1 / f_m) / (c + mean of log 1 / f)
+
+with the rates f of the last steps, and the mean over atoms that fired at all in these.
 """
 
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +38,7 @@ FIRST_SHARE = 0.44
 SHARES = (0.4, 0.52)
 """Lowest and highest. Early in a fit no atom is a feature yet, nearly all that is just below the
 threshold is noise, and the share would rise until hardly anything is coded."""
-NOISE = 1.0 / 3.0
+NOISE = 0.4
 """Of the inner products just below the threshold, the share of noise that it is led to. Taking an
 atom raises F1 where it is right more often than half of the F1 that is reached (Lipton, Elkan and
 Naryanaswamy, 2014); and a mean over features is one of rare ones, for which noise is a larger part
@@ -37,10 +47,13 @@ WIDTH = 0.1
 """Of the threshold, how wide "just below" is."""
 GAIN = 0.01
 """By how much, relative to itself, the share moves in a step at most."""
+SPREAD = 2.0
+"""c: from 0 to 5 hardly matters."""
 PROBED = 256
 """Rows of a mini-batch whose inner products are looked at, at most."""
 MEMORY = 100
-"""Steps over which sizes are averaged, with the weights that `icfl.updates.Online` gives them."""
+"""Steps over which sizes and rates are averaged, with the weights that `icfl.updates.Online` gives
+them."""
 
 
 class Seen(NamedTuple):
@@ -50,13 +63,19 @@ class Seen(NamedTuple):
     ----------
     squares, sizes : float
         Σ z² and Σ |z| of its codes.
+    n_rows : int
+        Rows of the mini-batch.
+    uses : ndarray of shape (M,), int64
+        Rows on which each atom was active.
     below, mirrored : int
-        Inner products of atoms and residuals just below the threshold, and how many are when their
-        signs are turned. Both 0 where codes may be negative: the second are then no noise.
+        Inner products of atoms and residuals just below their thresholds, and how many are when
+        their signs are turned. Both 0 where codes may be negative: the second are then no noise.
     """
 
     squares: float
     sizes: float
+    n_rows: int
+    uses: NDArray[np.int64]
     below: int = 0
     mirrored: int = 0
 
@@ -72,60 +91,85 @@ def rows_apart(n_rows: int) -> int:
 
 
 class RunningThreshold:
-    """The threshold as it stands.
+    """The thresholds as they stand; every step gives new ones.
 
     Parameters
     ----------
-    value : float
-        Where it starts; 0 for a share of the size of the first rows' first codes.
+    array : ndarray of shape (M,), float32
+        Where they start; zeros for a share of the size of the first rows' first codes.
 
     Attributes
     ----------
-    array : ndarray of shape (), float32
-        The threshold.
+    array : ndarray of shape (M,), float32
+        The threshold of each atom.
+    common : float
+        Root of their mean square, over atoms that fired, as a rule: t.
     """
 
-    def __init__(self, value: float) -> None:
-        self.array = np.array(value, dtype=np.float32)
-        self._sums = np.zeros(3)
+    def __init__(self, array: NDArray[np.float32]) -> None:
+        self.array = array
+        self.common = math.sqrt(float(np.mean(np.square(array, dtype=np.float64))))
         self._share = FIRST_SHARE
-
-    @property
-    def value(self) -> float:
-        """The threshold as a number."""
-        return float(self.array)
+        self._sums = np.zeros(4)
+        self._uses = np.zeros(len(array))
 
     def begun(self, first: NDArray[np.float32]) -> RunningThreshold:
         """Return where to start, given what the first atom of each row would have as its code."""
         sizes = np.abs(first, dtype=np.float64)
-        if self.value != 0.0 or not sizes.any():
+        if self.common != 0.0 or not sizes.any():
             return self
-        return RunningThreshold(FIRST_SHARE * float(sizes @ sizes / sizes.sum()))
+        common = FIRST_SHARE * float(sizes @ sizes / sizes.sum())
+        return RunningThreshold(np.full_like(self.array, common))
 
     def after(self, seen: Seen) -> RunningThreshold:
-        """Return the threshold after a step that saw this; without any codes it falls."""
-        there = RunningThreshold(self.value)
-        steps = min(self._sums[2] + 1.0, MEMORY)
+        """Return the thresholds after a step that saw this; without any codes they fall."""
+        there = copy(self)
+        steps = min(self._sums[3] + 1.0, MEMORY)
         keep = 1.0 - 1.0 / steps
-        there._sums = np.array([*(keep * self._sums[:2] + (seen.squares, seen.sizes)), steps])
-        there._share = self._share
+        sums = keep * self._sums[:3] + (seen.squares, seen.sizes, seen.n_rows)
         if seen.sizes == 0.0:
-            there._sums[0] *= 1.0 - GAIN
-            there.array = np.array((1.0 - GAIN) * self.value, dtype=np.float32)
+            sums[0] *= 1.0 - GAIN
+            there.common *= 1.0 - GAIN
+        there._sums = np.array([*sums, steps])
+        there._uses = keep * self._uses + seen.uses
         if seen.below + seen.mirrored > 0:
             noise, wanted = seen.mirrored, NOISE * seen.below
             moved = self._share * math.exp(GAIN * (noise - wanted) / (noise + wanted))
             there._share = min(max(moved, SHARES[0]), SHARES[1])
-        if there._sums[1] > 0.0:
-            size = there._sums[0] / there._sums[1]
-            there.array = np.array(there._share * size, dtype=np.float32)
+        if sums[1] > 0.0:
+            there.common = there._share * float(sums[0] / sums[1])
+        there.array = (there.common * relative(there._uses, float(sums[2]))).astype(np.float32)
         return there
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """Return what the next value depends on."""
-        return {"threshold_sums": self._sums, "threshold_share": np.array(self._share)}
+        """Return what the next ones depend on."""
+        numbers = np.array([self.common, self._share, *self._sums])
+        return {"threshold_numbers": numbers, "threshold_uses": self._uses}
 
     def set_arrays(self, arrays: dict[str, NDArray[np.float64]]) -> None:
         """Take back what `arrays` returned."""
-        self._sums = np.array(arrays["threshold_sums"], dtype=np.float64)
-        self._share = float(arrays["threshold_share"])
+        self.common, self._share, *sums = map(float, arrays["threshold_numbers"])
+        self._sums = np.array(sums)
+        self._uses = np.array(arrays["threshold_uses"], dtype=np.float64)
+
+
+def relative(uses: NDArray[np.float64], n_rows: float) -> NDArray[np.float64]:
+    """Return the threshold of each atom as a multiple of the common one.
+
+    Parameters
+    ----------
+    uses : ndarray of shape (M,), float64
+        On how many rows each atom was active, older rows counting less.
+    n_rows : float
+        Of how many.
+
+    Returns
+    -------
+    ndarray of shape (M,), float64
+        Of those that fired on one row or more the mean square is 1.
+    """
+    surprise = SPREAD + np.log((n_rows + 1.0) / (uses + 1.0))
+    fired = uses >= 1.0
+    if not fired.any():
+        return np.ones(len(uses))
+    return np.asarray(np.sqrt(surprise / surprise[fired].mean()))

@@ -57,18 +57,26 @@ def represent(estimator: Any, inputs: NDArray[np.float32]) -> Representation:
 
 
 def pursuit(atoms: NDArray[np.float32], model: Any) -> SparseCoder:
-    """Return what encodes with the atoms (M, d), and with all else as the fitted ICFL `model`."""
+    """Return what encodes with the atoms (M, d), and with all else as the fitted ICFL `model`.
+
+    Thresholds that its own atoms have each become one, the root of their mean square.
+    """
     return SparseCoder(
         atoms,
         algorithm="omp" if model.refit == "joint" else "icfl",
         n_nonzero=model.n_iterations * model.atoms_per_iteration,
         n_iterations=model.n_iterations,
         atoms_per_iteration=model.atoms_per_iteration,
-        threshold=float(getattr(model, "threshold_", model.threshold)),
+        threshold=_common_threshold(model),
         selection=model.selection,
         bias=model.bias_,
         n_jobs=model.n_jobs,
     )
+
+
+def _common_threshold(model: Any) -> float:
+    own = getattr(model, "threshold_", None)
+    return float(model.threshold if own is None else np.sqrt(np.mean(np.square(own))))
 
 
 def random_atoms(model: Any, inputs: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

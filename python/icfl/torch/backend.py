@@ -236,7 +236,7 @@ class TorchBackend(Backend):
         coherence_limit : float or None
             Cosine above which atoms count as saying the same; None never replaces any.
         threshold : RunningThreshold, optional
-            In the place of the coder's.
+            Those of the atoms, in the place of the coder's.
 
         Returns
         -------

@@ -17,7 +17,15 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from icfl.autoencoders.jump_relu import Gated
-from icfl.coding.coders import Above, BlockPursuit, Codes, OrthogonalPursuit, Pursuit, TopK
+from icfl.coding.coders import (
+    Above,
+    BlockPursuit,
+    Codes,
+    OrthogonalPursuit,
+    OwnThresholds,
+    Pursuit,
+    TopK,
+)
 from icfl.exceptions import InputError
 from icfl.torch.adam import Tensors
 from icfl.torch.memory import rows_at_once
@@ -99,7 +107,8 @@ def _gated(coder: Gated, arrays: Tensors, gram_budget: int, n_rows: int) -> Any:
 
 @_encoder.register(BlockPursuit)
 @_encoder.register(OrthogonalPursuit)
-def _pursuit(coder: Pursuit, arrays: Tensors, gram_budget: int, n_rows: int) -> Any:
+@_encoder.register(OwnThresholds)
+def _pursuit(coder: Pursuit | OwnThresholds, arrays: Tensors, gram_budget: int, n_rows: int) -> Any:
     products = n_rows * (coder.rounds - 1)
     return pursuit_of(coder, arrays["components"], arrays["bias"], gram_budget, products).encode
 

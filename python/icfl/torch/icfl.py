@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from icfl.coding.coders import Pursuit
+from icfl.coding.coders import OwnThresholds, Pursuit
 from icfl.exceptions import InputError
-from icfl.learning.pursuit import active_atoms, grows, learning_coder, with_threshold
+from icfl.learning.pursuit import active_atoms, grows, learning_coder, with_thresholds
 from icfl.learning.stepper import Arrays, Moment, Outcome
 from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
 from icfl.torch.adam import Tensors
@@ -53,7 +53,7 @@ class TorchPursuitStepper(DeviceStepper):
     coherence_limit : float or None
         Cosine above which atoms count as saying the same; None never replaces any.
     threshold : RunningThreshold, optional
-        In the place of the coder's.
+        Those of the atoms, in the place of the coder's.
 
     Raises
     ------
@@ -96,7 +96,7 @@ class TorchPursuitStepper(DeviceStepper):
         n_active = active_atoms(update, moment.progress)
         if threshold is not None and moment.step == 0:
             threshold = threshold.begun(self._first_codes(x, update.components[:n_active]))
-        codes = self._encode(x, with_threshold(coder, threshold), n_active)
+        codes = self._encode(x, with_thresholds(coder, threshold), n_active)
         residual = x - decode(codes, self._tensors())
         measured = column_moments(x, self._group, moment.step)
         after = update.step(x, codes, residual, measured.n_rows, moment)
@@ -104,9 +104,9 @@ class TorchPursuitStepper(DeviceStepper):
         if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
         if threshold is not None:
-            every = rows_apart(measured.n_rows)
-            left = residual[::every], update.components[:n_active]
-            threshold = threshold.after(self._seen(codes, *left, threshold.value))
+            left = residual[:: rows_apart(measured.n_rows)] @ update.components[:n_active].T
+            limits = to_device(threshold.array[:n_active], x.device)
+            threshold = threshold.after(self._seen(codes, left, limits, measured.n_rows))
         self._after = after, threshold
         return found
 
@@ -116,7 +116,7 @@ class TorchPursuitStepper(DeviceStepper):
             (self.update, self.threshold), self._after, self._host = self._after, None, None
 
     def fitted(self) -> Arrays:
-        """Return dictionary and bias, and the threshold where there is one."""
+        """Return dictionary and bias, and thresholds where atoms have their own."""
         host = super().fitted()
         if self.threshold is not None:
             host["threshold"] = self.threshold.array
@@ -127,7 +127,7 @@ class TorchPursuitStepper(DeviceStepper):
         return grows(self._pursuit_coder, self.update, moment.progress)
 
     def arrays(self) -> Arrays:
-        """Return the update's own arrays, and the threshold's."""
+        """Return the update's own arrays, and the thresholds'."""
         return self.update.arrays() | ({} if self.threshold is None else self.threshold.arrays())
 
     def set_arrays(self, arrays: Arrays) -> None:
@@ -136,7 +136,7 @@ class TorchPursuitStepper(DeviceStepper):
         if self.threshold is not None:
             self.threshold.set_arrays(arrays)
 
-    def _encode(self, x: Tensor, coder: Pursuit, n_active: int) -> Tensor:
+    def _encode(self, x: Tensor, coder: Pursuit | OwnThresholds, n_active: int) -> Tensor:
         """Encode with the first atoms; the others have codes of zero."""
         update = self.update
         products = len(x) * (coder.rounds - 1)
@@ -152,20 +152,24 @@ class TorchPursuitStepper(DeviceStepper):
         parts = self._group.gather(products.amax(dim=1))
         return np.concatenate([part.numpy(force=True) for part in parts])
 
-    def _seen(self, codes: Tensor, left: Tensor, atoms: Tensor, threshold: float) -> Seen:
-        """Return what the threshold is set by; `left` is the residual of some rows."""
+    def _seen(self, codes: Tensor, left: Tensor, limits: Tensor, n_rows: int) -> Seen:
+        """Return what the thresholds are set by, of the `n_rows` rows of all processes.
+
+        `left` are the inner products of what codes leave of some rows with the active atoms, which
+        have `limits` as their thresholds.
+        """
         sizes = codes.to(wide(codes.device)).abs()
         sums = torch.stack([sizes.square().sum(), sizes.sum()])
         if self._pursuit_coder.selection == "positive":
-            products = left @ atoms.T
-            near = [_just_below(signed, threshold) for signed in (products, -products)]
+            near = [_just_below(products, limits) for products in (left, -left)]
             sums = torch.cat([sums, torch.stack(near)])
-        self._group.sum([sums])
+        uses = (codes != 0).sum(dim=0)
+        self._group.sum([sums, uses])
         squares, total, *counts = sums.tolist()
-        return Seen(squares, total, *map(int, counts))
+        return Seen(squares, total, n_rows, uses.numpy(force=True), *map(int, counts))
 
-    def _coder(self) -> Pursuit:
-        return with_threshold(self._pursuit_coder, self.threshold)
+    def _coder(self) -> Pursuit | OwnThresholds:
+        return with_thresholds(self._pursuit_coder, self.threshold)
 
     def _tensors(self) -> Tensors:
         return {"components": self.update.components, "bias": self.update.bias}
@@ -174,6 +178,6 @@ class TorchPursuitStepper(DeviceStepper):
         self.update = self.update.to(device)
 
 
-def _just_below(products: Tensor, threshold: float) -> Tensor:
-    """Return how many of all are."""
-    return ((products > least_near(threshold)) & (products <= threshold)).sum()
+def _just_below(products: Tensor, limits: Tensor) -> Tensor:
+    """Return how many of the products (n, M) are just below the limits (M,)."""
+    return ((products > least_near(1.0) * limits) & (products <= limits)).sum()

@@ -12,8 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from icfl.coding.coders import BlockPursuit, OrthogonalPursuit
+from icfl.coding.coders import BlockPursuit, OrthogonalPursuit, OwnThresholds
 from icfl.coding.coders import Pursuit as PursuitCoder
+from icfl.torch.arrays import to_device
 from icfl.torch.matching_pursuit import entry_scores
 from icfl.torch.memory import rows_at_once, wide
 from icfl.torch.pursuit import Pursuit
@@ -105,17 +106,32 @@ class Orthogonal:
         return values.to(first.dtype), independent
 
 
+class Scaled:
+    """What encodes with atoms divided by what their thresholds are; the face is `Encodes`."""
+
+    def __init__(self, inner: Encodes, relative: Tensor) -> None:
+        self._inner, self._relative = inner, relative
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the codes, shape (n, M), of prepared rows, shape (n, d)."""
+        return self._inner.encode(x) / self._relative
+
+
 def pursuit_of(
-    coder: PursuitCoder, atoms: Tensor, bias: Tensor, gram_budget: int, products: int
+    coder: PursuitCoder | OwnThresholds,
+    atoms: Tensor,
+    bias: Tensor,
+    gram_budget: int,
+    products: int,
 ) -> Encodes:
     """Return what encodes with this dictionary as the coder says.
 
     Parameters
     ----------
-    coder : BlockPursuit or OrthogonalPursuit
-        Rounds, threshold and selection.
+    coder : BlockPursuit, OrthogonalPursuit or OwnThresholds
+        Rounds, thresholds and selection.
     atoms : Tensor of shape (M, d)
-        The dictionary.
+        The dictionary, or the first atoms of it.
     bias : Tensor of shape (d,)
         Taken off every row.
     gram_budget, products : int
@@ -125,6 +141,10 @@ def pursuit_of(
     -------
     Encodes
     """
+    if isinstance(coder, OwnThresholds):
+        relative = to_device(coder.relative[: len(atoms)], atoms.device)
+        scaled = atoms / relative[:, None]
+        return Scaled(pursuit_of(coder.pursuit, scaled, bias, gram_budget, products), relative)
     if isinstance(coder, OrthogonalPursuit):
         return Orthogonal(coder, atoms, bias)
     return Block(coder, Pursuit(atoms, bias, gram_budget, products))
