@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import icfl
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("claims", "choices", "planted", "transfer")
+COMMANDS = ("claims", "latents", "choices", "planted", "transfer")
 NUMBER = re.compile(r"[+-]?\d+\.\d+(?: ± \d+\.\d+)?")
 
 
@@ -75,6 +76,39 @@ def test_claims(tables):
     for row in differences[: len(cosine) - 1]:
         wanted = cosine["ICFL"] - cosine[row[0]]
         assert float(row[2].split()[0]) == pytest.approx(wanted, abs=1.5e-3 + 1e-9)
+
+
+def test_claims_of_some_learners(tables):
+    means, differences = tables("claims", "--seeds", "1", "--only", "PCA").values()
+    assert [row[0] for row in means] == ["ICFL", "PCA"] * 2
+    assert [row[0] for row in differences] == ["PCA"] * 2
+
+
+def test_latents(tables):
+    from science.entrants import LATENTS
+
+    (rows,) = tables("latents", "--seeds", "1").values()
+    kinds = ("average", "maximum")
+    assert [row[:2] for row in rows] == [[name, k] for name in names(LATENTS) for k in kinds]
+    check_numbers(rows, 2)
+
+
+def test_latents_that_stand_for_labels_are_counted_on_the_rows_held_out():
+    from science.latents import _fires
+
+    label = np.array(list("aaaabbbbcc") * 2)
+    train = np.arange(20) < 10
+    active = np.zeros((20, 3))
+    active[label == "a", 0] = 1.0  # on all of one label
+    active[[4, 5, 10], 1] = (
+        1.0  # on half of the next where it is learnt, elsewhere where it is judged
+    )
+    active[[8, 18, 19, 10], 2] = 1.0
+    fires = _fires(sparse.csr_array(active) != 0, label, train, ~train, "average")
+    assert fires["label"] == pytest.approx((1.0 + 0.0 + 1.0) / 3)
+    assert fires["others"] == pytest.approx((0.0 + 1 / 6 + 1 / 8) / 3)
+    assert fires["next"] == pytest.approx((0.0 + 1 / 4 + 1 / 4) / 3)
+    assert fires["all"] == pytest.approx((4 + 1 + 3) / 30)
 
 
 def test_choices(tables):

@@ -100,9 +100,9 @@ def test_it_starts_at_a_share_of_first_codes_and_falls_while_there_are_none():
 
 @pytest.mark.parametrize(
     ("below", "mirrored", "direction"),
-    [(30, 12, 0), (5, 2, 0), (0, 0, 0), (30, 13, 1), (0, 1, 1), (31, 12, -1), (5, 0, -1)],
+    [(30, 15, 0), (2, 1, 0), (0, 0, 0), (30, 16, 1), (0, 1, 1), (31, 15, -1), (5, 0, -1)],
 )
-def test_two_fifths_of_what_is_just_below_it_are_noise(below, mirrored, direction):
+def test_half_of_what_is_just_below_it_is_noise(below, mirrored, direction):
     seen = seen_of(8.0, 4.0, below, mirrored)
     first = begin().after(seen)
     assert np.sign(round(first.common - 2.0 * FIRST_SHARE, 12)) == direction
@@ -118,15 +118,15 @@ def test_thresholds_follow_the_logarithm_of_the_rate():
     uses, n_rows = np.array([900, 90, 9, 0, 0]), 1000
     found = begin().after(seen_of(8.0, 4.0, n_rows=n_rows, uses=uses))
     surprise = SPREAD + np.array([-np.log((n + 1) / (n_rows + 1)) for n in uses])
-    expected = 2.0 * FIRST_SHARE * np.sqrt(surprise / surprise[:3].mean())
+    expected = 2.0 * FIRST_SHARE * np.sqrt(np.minimum(1.0, surprise / surprise[:3].mean()))
     np.testing.assert_allclose(found.array, expected, rtol=1e-6)
-    assert np.mean(np.square(found.array[:3])) == pytest.approx(found.common**2, rel=1e-6)
+    assert np.all(found.array[2:] == np.float32(found.common))
     np.testing.assert_array_equal(relative(np.zeros(3), 10.0), np.ones(3))
     # Rates are those of the last steps: what fired long ago counts no more than what never did.
     for _ in range(10 * MEMORY):
-        found = found.after(seen_of(8.0, 4.0, n_rows=n_rows, uses=np.array([0, 0, 9, 9, 9])))
-    np.testing.assert_allclose(found.array[2:], found.common, rtol=1e-3)
-    assert found.array[0] == pytest.approx(found.array[1], rel=1e-2)
+        found = found.after(seen_of(8.0, 4.0, n_rows=n_rows, uses=np.array([0, 0, 9, 9, 90])))
+    assert np.all(found.array[:4] == np.float32(found.common))
+    assert found.array[4] < 0.95 * found.common
 
 
 def test_thresholds_by_rate_find_more_than_any_that_all_share():
@@ -143,7 +143,8 @@ def test_thresholds_by_rate_find_more_than_any_that_all_share():
         return np.mean(2.0 * (found & active).sum(axis=0) / (found.sum(0) + active.sum(0)))
 
     own = relative(codes(np.full(2, 2.5)).sum(axis=0).astype(float), float(len(rows)))
-    assert own[0] < 1.0 < own[1]
+    assert own[0] < 0.9
+    assert own[1] == 1.0
     shared = [f1(codes(np.full(2, t))) for t in np.linspace(1.6, 3.6, 21)]
     apart = [f1(codes(t * own)) for t in np.linspace(1.6, 3.6, 21)]
     # 200 active rows of the rare one: F1 of about 0.8 has a standard error of 0.02, half of it in
@@ -212,8 +213,8 @@ def test_codes_of_either_sign_tell_nothing_of_noise(X, monkeypatch, backend):
     assert seen.below == seen.mirrored == 0
 
 
-def test_it_is_led_to_where_two_fifths_are_noise():
-    """Noise is normal, codes are uniform from 0 to 8: where two fifths are noise is then known."""
+def test_it_is_led_to_where_half_is_noise():
+    """Noise is normal, codes are uniform from 0 to 8: where half is noise is then known."""
     n_noise, n_codes, noise = 10_000, 800, stats.norm(0.0, 1.0)
 
     def excess(t):
@@ -244,7 +245,7 @@ def test_it_rises_with_noise():
         rows = planted.X + noise * np.random.default_rng(6).standard_normal(planted.X.shape)
         model = icfl.ICFL(**options).fit(rows.astype(np.float32))
         sizes = model.transform(rows.astype(np.float32)).data.astype(np.float64)
-        common = np.sqrt(np.mean(np.square(model.threshold_)))
+        common = model.threshold_.max()
         shares.append(common * sizes.sum() / (sizes @ sizes))
     # Of codes of the last dictionary, not of those that were seen on the way.
     assert shares[0] < 0.48

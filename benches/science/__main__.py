@@ -1,6 +1,7 @@
 """Print a table of docs/science.md as Markdown.
 
     python -m benches.science claims        learners side by side on real data, plates held out
+    python -m benches.science latents       the latents that stand for labels, on real data
     python -m benches.science choices       ICFL's options, one at a time, on planted data
     python -m benches.science planted       learners on a known dictionary, and the best possible
     python -m benches.science transfer      dictionaries learnt on other plates than those judged
@@ -16,9 +17,15 @@ from collections.abc import Sequence
 
 from icfl.exceptions import DeadFeaturesWarning
 
-from . import choices, claims, planted, transfer
+from . import choices, claims, latents, planted, transfer
 
-COMMANDS = {"claims": claims, "choices": choices, "planted": planted, "transfer": transfer}
+COMMANDS = {
+    "claims": claims,
+    "latents": latents,
+    "choices": choices,
+    "planted": planted,
+    "transfer": transfer,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,6 +25,7 @@ COLUMNS = (
     Column("explained variance", "explained_variance"),
     Column("l0", "l0", decimals=1),
     Column("dead, %", "dead", decimals=1, scale=100),
+    Column("negative, %", "negative", decimals=2, scale=100),
 )
 
 
@@ -43,6 +44,7 @@ CHOICES = (
     _choice("disentangle: 0.9", update=Online(disentangle=0.9)),
     _choice("literal encoder and start", **BLOCK.options),
     _choice("selection: absolute", selection="absolute"),
+    _choice("threshold: auto", threshold="auto"),
     _choice("atom_norm: free", atom_norm="free"),
     _choice("coherence_limit: None", coherence_limit=None),
     _choice("coherence_limit: 0.7", coherence_limit=0.7),

@@ -7,14 +7,16 @@ those of `icfl.compare`.
 from __future__ import annotations
 
 import argparse
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import icfl
 from icfl.evaluation import Comparison
+from icfl.evaluation.learners import resolve
 from icfl.exceptions import InputError
 
-from .entrants import CLAIMS, ICFL, available
-from .markdown import NOTHING, Column, note, row, start
+from .entrants import CLAIMS, ICFL, Entrant, available
+from .markdown import NOTHING, Column, is_wanted, note, row, start
 from .real_data import RealData, chosen_data
 
 LABEL = "label"
@@ -49,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", help="an .npz of tokens of images, beside the wells")
     parser.add_argument("--k", type=int, nargs="+", help="non-zeros a row")
     parser.add_argument("--steps", type=int, help="mini-batches of every learner")
+    parser.add_argument("--only", nargs="+", default=[], help="names of rows beside that of ICFL")
     parser.add_argument("--cache", help="folder that keeps fits, so that a run can go on")
 
 
@@ -61,16 +64,26 @@ def run(options: argparse.Namespace) -> None:
             _one(data, k, size, options)
 
 
+def learners(entrants: Iterable[Entrant], size: Size, k: int, n_jobs: int | None) -> dict[str, Any]:
+    """Return unfitted estimators of equal width and sparsity that learn from equally many rows."""
+    built = {
+        e.name: e.build(max_iter=None, max_steps=size.steps, batch_size=1024) for e in entrants
+    }
+    return resolve(built, size.width, k, n_jobs)
+
+
 def _one(data: RealData, k: int, size: Size, options: argparse.Namespace) -> None:
     entrants, missing = available(CLAIMS)
+    names = [entrant.name for entrant in entrants]
+    entrants = [
+        e for e in entrants if e.name == ICFL.name or is_wanted(e.name, options.only, names)
+    ]
     found = icfl.compare(
-        {e.name: e.build(max_iter=None, max_steps=size.steps, batch_size=1024) for e in entrants},
+        learners(entrants, size, k, options.n_jobs),
         data.X,
         {LABEL: data.label},
         data.groups,
         control=data.control,
-        n_components=size.width,
-        n_nonzero=k,
         n_seeds=options.seeds,
         n_splits=size.n_splits,
         n_jobs=options.n_jobs,

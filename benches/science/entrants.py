@@ -48,6 +48,9 @@ ICFL = Entrant("ICFL", "ICFL")
 AT_ONCE = icfl.updates.Online(first_atoms=None, disentangle=0.0)
 BLOCK = Entrant("ICFL, block", "ICFL", {"refit": "block", "update": AT_ONCE})
 """Codes as published; all atoms from the first step on, and none taken apart."""
+ALL_AT_ONCE = Entrant(
+    "ICFL, all atoms at once", "ICFL", {"update": icfl.updates.Online(first_atoms=None)}
+)
 TOPK = Entrant("TopKSAE", "TopKSAE")
 BATCH_TOPK = Entrant("BatchTopKSAE", "BatchTopKSAE")
 MATRYOSHKA = Entrant("MatryoshkaSAE", "MatryoshkaSAE")
@@ -55,6 +58,7 @@ PCA = Entrant("PCA", "baselines.PCA")
 
 CLAIMS = (
     ICFL,
+    ALL_AT_ONCE,
     BLOCK,
     TOPK,
     BATCH_TOPK,
@@ -77,6 +81,8 @@ PLANTED = (
     BATCH_TOPK,
     MATRYOSHKA,
 )
+
+LATENTS = (ICFL, ALL_AT_ONCE, BLOCK, TOPK, BATCH_TOPK, MATRYOSHKA)
 
 TRANSFER = (ICFL, TOPK, PCA)
 

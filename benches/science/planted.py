@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score, precision_recall_curve
 
 import icfl
 from icfl.datasets import SyntheticBenchmark, make_synthetic_benchmark
+from icfl.learning.threshold import relative
 
 from .entrants import PLANTED, Entrant, available
 from .markdown import Column, is_wanted, note, row, start
@@ -23,6 +24,8 @@ THRESHOLDS = (1.5, 2.0, 2.25, 2.5, 2.75, 3.0)
 MOST_ATOMS = 60
 N_CHOOSE = 4096
 """Rows on which the threshold of the true atoms is chosen."""
+MANY_ROWS = 1e9
+"""As of which their rates are known."""
 N_PROBED, PROBE_ROWS = 50, 131_072
 """Features that probes are learnt for, evenly spaced by frequency; rows that they learn from."""
 TRUE_ATOMS, PROBES = "true atoms", "probes with labels"
@@ -129,20 +132,21 @@ def _fitted(
 def ceiling(problem: Problem, n_jobs: int | None) -> Mapping[str, float]:
     """Return what the most frequent true atoms find, at the threshold of the best F1.
 
-    Nothing is learnt, and the threshold is chosen on rows that are judged: no learner of this size
-    can be expected to come above it. "seconds" are those of coding the test rows.
+    Nothing is learnt; each atom has the multiple of the threshold that its true rate gives, and the
+    threshold is chosen on rows that are judged: no learner of this size can be expected to come
+    above it. "seconds" are those of coding the test rows.
     """
     frequency = problem.bench.model.firing.frequency
-    chosen = np.argsort(-frequency, kind="stable")[: problem.latents]
-    atoms = problem.truth.components[np.sort(chosen)]
-    few = problem.truth.head(N_CHOOSE)
+    chosen = np.sort(np.argsort(-frequency, kind="stable")[: problem.latents])
+    atoms, few = problem.truth.components[chosen], problem.truth.head(N_CHOOSE)
+    own = relative(MANY_ROWS * frequency[chosen], MANY_ROWS)
 
     def coded(truth: Truth, threshold: float) -> Any:
         return icfl.encode_omp(
             truth.X,
             atoms,
             min(MOST_ATOMS, *atoms.shape),
-            threshold=threshold,
+            threshold=threshold * own,
             selection="positive",
             n_jobs=n_jobs,
         )

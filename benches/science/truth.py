@@ -70,12 +70,14 @@ def found(
     known = (truth.codes, truth.components)
     nearest = recovery(Z, components, *known, match="nearest", sign=sign, X=truth.X, bias=bias)
     matched = recovery(Z, components, *known, match="cosine", sign=sign)
+    values = sparse.csr_array(Z).data
     numbers = {name: nearest.mean(name) for name in ("f1", "best_f1", "precision", "recall")}
     numbers |= {
         "matched_cosine": matched.mean("cosine"),
         "uniqueness": nearest.uniqueness,
         "l0": float(l0(Z)),
         "dead": nearest.dead,
+        "negative": float(np.mean(values < 0)) if len(values) else 0.0,
         "explained_variance": nearest.explained_variance,
     }
     if truth.parents is not None:

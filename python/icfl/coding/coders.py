@@ -232,9 +232,9 @@ class OwnThresholds:
     Attributes
     ----------
     pursuit : BlockPursuit or OrthogonalPursuit
-        With the common threshold.
+        With the largest threshold.
     relative : ndarray of shape (M,), float32
-        Threshold of each atom over the common one.
+        Threshold of each atom over the largest.
     """
 
     pursuit: Pursuit
@@ -243,15 +243,17 @@ class OwnThresholds:
     @classmethod
     def of(cls, pursuit: Pursuit, thresholds: NDArray[np.float32]) -> OwnThresholds:
         """Return the pursuit with thresholds (M,), all positive or all zero."""
-        common = float(np.sqrt(np.mean(np.square(thresholds, dtype=np.float64))))
-        if common > 0.0 and not np.all(thresholds > 0.0):
+        if not thresholds.any():
+            return cls(replace(pursuit, threshold=0.0), np.ones_like(thresholds))
+        if not np.all(thresholds > 0.0):
             lowest = int(np.argmin(thresholds))
             raise InputError(
                 f"thresholds of atoms must be positive, that of atom {lowest} is "
                 f"{float(thresholds[lowest])!r}"
             )
-        relative = thresholds / common if common > 0.0 else np.ones_like(thresholds)
-        return cls(replace(pursuit, threshold=common), relative.astype(np.float32))
+        common = float(thresholds.max())
+        relative = thresholds / np.float32(common)
+        return cls(replace(pursuit, threshold=common), relative)
 
     @property
     def rounds(self) -> int:

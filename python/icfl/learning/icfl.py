@@ -174,11 +174,11 @@ class ICFL(Learner):
 
     ``threshold="auto"`` is a share t of Σ z² / Σ \|z\| over the codes of the last 100 mini-batches
     or so. The share starts at 0.44, and with ``selection="positive"`` it is led, between 0.4 and
-    0.52, to where two fifths of the inner products just below the threshold are noise, told by how
-    many there are of the opposite sign. An atom that is active on a share f of the rows has
-    the threshold t √((2 + log 1/f) / (2 + mean of log 1/f)): what is rare needs more evidence. It
-    is for rows that are sums of few features of comparable size; on data that are not, such as
-    profiles of wells, it leaves very few non-zeros.
+    0.52, to where half of the inner products just below the threshold are noise, told by how many
+    there are of the opposite sign. An atom that is active on a share f of the rows has the
+    threshold t min(1, √((2 + log 1/f) / (2 + mean of log 1/f))): what is frequent needs less
+    evidence. It is for rows that are sums of few features of comparable size; on data that are not,
+    such as profiles of wells, it leaves very few non-zeros.
 
     .. [2] `icfl.datasets.make_planted`: d = 128, 512 features, 3 seeds.
     .. [3] `icfl.datasets.load_cell_lines`, whitened, 512 atoms: each of 6 plates held out.

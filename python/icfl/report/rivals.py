@@ -59,7 +59,7 @@ def represent(estimator: Any, inputs: NDArray[np.float32]) -> Representation:
 def pursuit(atoms: NDArray[np.float32], model: Any) -> SparseCoder:
     """Return what encodes with the atoms (M, d), and with all else as the fitted ICFL `model`.
 
-    Thresholds that its own atoms have each become one, the root of their mean square.
+    Where its own atoms have a threshold each, theirs is the largest.
     """
     return SparseCoder(
         atoms,
@@ -76,7 +76,7 @@ def pursuit(atoms: NDArray[np.float32], model: Any) -> SparseCoder:
 
 def _common_threshold(model: Any) -> float:
     own = getattr(model, "threshold_", None)
-    return float(model.threshold if own is None else np.sqrt(np.mean(np.square(own))))
+    return float(model.threshold if own is None else own.max())
 
 
 def random_atoms(model: Any, inputs: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
