@@ -309,6 +309,17 @@ def test_partial_fit_learns_it(X):
     assert np.all(model.threshold_ > 1.2 * first)
 
 
+@pytest.mark.parametrize("backend", ["rust", "torch"])
+def test_rows_that_shrink_are_coded_again(X, backend):
+    model = icfl.ICFL(**OPTIONS, backend=backend, n_jobs=1).fit(X)
+    faint = 0.1 * (X[:64] - model.bias_) + model.bias_
+    assert model.transform(faint).nnz == 0
+    # To fall to a tenth takes log 10 / 0.01 = 230 steps, and as many rows were of the size before.
+    model.partial_fit(np.tile(faint, (400, 1)))
+    assert np.all(model.threshold_ < 0.2 * model.transform(X).data.max())
+    assert model.transform(faint).nnz > 32
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

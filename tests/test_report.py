@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 import icfl
 from icfl.baselines import RandomAtoms
+from icfl.datasets import make_planted
 from icfl.metrics import Selectivity, explained_variance, linear_probe
 from icfl.metrics.probe import probe_on
 from icfl.report.comparison import Recipe, compare, folds, summary
@@ -165,6 +166,16 @@ def test_the_same_atoms_give_the_codes_of_the_model(fold):
     assert close.mean() > 0.98
     back = again.codes.toarray() @ found.model.components_ + found.model.bias_
     np.testing.assert_allclose(again.reconstructions, back, atol=1e-6)
+
+
+def test_other_atoms_get_the_threshold_of_those_that_fire_seldom():
+    rows = make_planted(800, 16, 24, n_active=2, random_state=0).X
+    options = {"n_iterations": 4, "atoms_per_iteration": 1, "random_state": 0, "max_iter": 3}
+    model = icfl.ICFL(24, threshold="auto", **options).fit(rows)
+    assert model.threshold_.min() < 0.9 * model.threshold_.max()
+    assert pursuit(model.components_[:3], model).threshold == model.threshold_.max()
+    paper = icfl.ICFL(24, refit="block", threshold=-np.inf, **options).fit(rows)
+    assert pursuit(paper.components_, paper).threshold == -np.inf
 
 
 def test_the_random_dictionary_is_encoded_as_the_model_encodes(fold):
