@@ -58,7 +58,6 @@ PCA = Entrant("PCA", "baselines.PCA")
 
 CLAIMS = (
     ICFL,
-    ALL_AT_ONCE,
     BLOCK,
     TOPK,
     BATCH_TOPK,
