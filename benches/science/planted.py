@@ -16,7 +16,7 @@ import icfl
 from icfl.datasets import SyntheticBenchmark, make_synthetic_benchmark
 from icfl.learning.threshold import relative
 
-from .entrants import PLANTED, Entrant, available
+from .entrants import ICFL, PLANTED, Entrant, available
 from .markdown import Column, is_wanted, note, row, start
 from .truth import N_TEST, SEED_OF_FIT, Truth, found, found_by, test_rows
 
@@ -29,6 +29,7 @@ MANY_ROWS = 1e9
 N_PROBED, PROBE_ROWS = 50, 131_072
 """Features that probes are learnt for, evenly spaced by frequency; rows that they learn from."""
 TRUE_ATOMS, PROBES = "true atoms", "probes with labels"
+ONE_THRESHOLD = "true atoms, one threshold"
 NAN = float("nan")
 COLUMNS = (
     Column("F1", "f1"),
@@ -74,29 +75,27 @@ def run(options: argparse.Namespace) -> None:
         f"Benchmark of scale {options.scale}: {first.latents:,} latents for "
         f"{len(first.truth.components):,} features in {first.truth.X.shape[1]} dimensions"
     )
+    passes = "1 pass" if options.passes == 1 else f"{options.passes} passes"
     about = (
-        f"{options.passes} passes over {options.rows:,} rows; k = {first.k} of the autoencoders. "
+        f"{passes} over {options.rows:,} rows; k = {first.k} of the autoencoders. "
         f"Mean ± standard deviation over {options.seeds} seeds of data and fit."
     )
     start(title, about, ["learner", *(column.title for column in COLUMNS)])
     rows: dict[str, Callable[[Problem, int], Mapping[str, float]]] = {
         entrant.name: lambda p, s, e=entrant: _fitted(e, p, s, options) for entrant in entrants
     }
-    rows[TRUE_ATOMS] = lambda p, _: ceiling(p, options.n_jobs)
+    rows[TRUE_ATOMS] = lambda p, _: ceiling(p, options.n_jobs, by_rate=True)
+    rows[ONE_THRESHOLD] = lambda p, _: ceiling(p, options.n_jobs, by_rate=False)
     rows[PROBES] = lambda p, _: probed(p, options.tiny)
+    each: list[str] = []
     for name, measure in rows.items():
         if is_wanted(name, options.only, list(rows)):
-            _row(name, problems, measure)
-    note(missing)
-
-
-def _row(
-    name: str, problems: list[Problem], measure: Callable[[Problem, int], Mapping[str, float]]
-) -> None:
-    numbers = [measure(problem, seed) for seed, problem in enumerate(problems)]
-    row(
-        [name, *(column.spread([n.get(column.metric, NAN) for n in numbers]) for column in COLUMNS)]
-    )
+            numbers = [measure(problem, seed) for seed, problem in enumerate(problems)]
+            row([name, *(c.spread([n.get(c.metric, NAN) for n in numbers]) for c in COLUMNS)])
+            if name == ICFL.name:
+                every = ", ".join(f"{n['f1']:.4f}" for n in numbers)
+                each.append(f"F1 of {name}, seed by seed: {every}.")
+    note(each + missing)
 
 
 def _problem(seed: int, options: argparse.Namespace) -> Problem:
@@ -129,17 +128,18 @@ def _fitted(
     return {"seconds": time.perf_counter() - began, **found_by(model, problem.truth)}
 
 
-def ceiling(problem: Problem, n_jobs: int | None) -> Mapping[str, float]:
+def ceiling(problem: Problem, n_jobs: int | None, *, by_rate: bool) -> Mapping[str, float]:
     """Return what the most frequent true atoms find, at the threshold of the best F1.
 
-    Nothing is learnt; each atom has the multiple of the threshold that its true rate gives, and the
-    threshold is chosen on rows that are judged: no learner of this size can be expected to come
-    above it. "seconds" are those of coding the test rows.
+    Nothing is learnt, and the threshold is chosen on rows that are judged; it is the same for all
+    atoms or, `by_rate`, multiplied by what the true rate of each gives. No learner of this size can
+    be expected to come above the second. "seconds" are those of coding the test rows.
     """
     frequency = problem.bench.model.firing.frequency
     chosen = np.sort(np.argsort(-frequency, kind="stable")[: problem.latents])
     atoms, few = problem.truth.components[chosen], problem.truth.head(N_CHOOSE)
-    own = relative(MANY_ROWS * frequency[chosen], MANY_ROWS)
+    rates = frequency[chosen] if by_rate else np.full(len(chosen), frequency[chosen].mean())
+    own = relative(MANY_ROWS * rates, MANY_ROWS)
 
     def coded(truth: Truth, threshold: float) -> Any:
         return icfl.encode_omp(
