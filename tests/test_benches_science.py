@@ -100,9 +100,7 @@ def test_latents_that_stand_for_labels_are_counted_on_the_rows_held_out():
     train = np.arange(20) < 10
     active = np.zeros((20, 3))
     active[label == "a", 0] = 1.0  # on all of one label
-    active[[4, 5, 10], 1] = (
-        1.0  # on half of the next where it is learnt, elsewhere where it is judged
-    )
+    active[[4, 5, 10], 1] = 1.0  # learnt: on half of the next label; judged: on another
     active[[8, 18, 19, 10], 2] = 1.0
     fires = _fires(sparse.csr_array(active) != 0, label, train, ~train, "average")
     assert fires["label"] == pytest.approx((1.0 + 0.0 + 1.0) / 3)

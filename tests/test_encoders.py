@@ -137,63 +137,6 @@ def test_agrees_with_oracle_for_any_shape(name, n, d, M, seed, scale):
     assert_agrees(name, X, D, bias * np.float32(scale))
 
 
-def by_definition(X, D, n_iterations, atoms_per_iteration, thresholds, selection, *, joint):
-    """Pursuit with a threshold for each atom, in float64, and how near any decision was to another.
-
-    In each round the atoms of which the score is the largest multiple of their threshold, while it
-    is more than one; coefficients of the newest or, if `joint`, of all by least squares.
-    """
-    X, D = X.astype(np.float64), D.astype(np.float64)
-    codes, margins = np.zeros((len(X), len(D))), np.full(len(X), np.inf)
-    for i, x in enumerate(X):
-        taken: list[int] = []
-        for _ in range(n_iterations):
-            multiples = (D @ (x - codes[i] @ D)) / thresholds
-            multiples = abs(multiples) if selection == "absolute" else multiples
-            multiples[taken] = -np.inf if joint else multiples[taken]
-            ranked = np.sort(multiples)[::-1]
-            edge = np.append(ranked[: atoms_per_iteration + 1], 1.0)
-            margins[i] = min(margins[i], *abs(np.diff(np.sort(edge[np.isfinite(edge)]))))
-            chosen = np.argsort(-multiples)[:atoms_per_iteration]
-            chosen = chosen[multiples[chosen] > 1.0]
-            if not len(chosen):
-                break
-            taken.extend(map(int, chosen))
-            S, target = (taken, x) if joint else (chosen, x - codes[i] @ D)
-            fitted = np.linalg.lstsq(D[S].T, target, rcond=None)[0]
-            codes[i, S] = fitted if joint else codes[i, S] + fitted
-    return codes, margins
-
-
-@pytest.mark.parametrize("gram", [True, False])
-@pytest.mark.parametrize("selection", ["positive", "absolute"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_every_atom_can_have_its_own_threshold(gram, selection, seed, monkeypatch):
-    monkeypatch.setenv("ICFL_GRAM_BUDGET", str(2**30 if gram else 0))
-    X, D, bias = problem(150, 24, 60, seed)
-    own = np.random.default_rng(seed).uniform(0.3, 1.5, 60)
-    options = {"threshold": own, "selection": selection, "bias": bias}
-    block = {"n_iterations": 4, "atoms_per_iteration": 2}
-    found = {
-        (8, 1, True): icfl.encode_omp(X, D, 8, **options),
-        (6, 1, False): icfl.encode_mp(X, D, 6, **options),
-        (4, 2, False): icfl.encode_icfl(X, D, **block, **options),
-    }
-    for (rounds, at_once, joint), Z in found.items():
-        expected, margins = by_definition(X - bias, D, rounds, at_once, own, selection, joint=joint)
-        clear = margins > 1e-4
-        assert clear.mean() > 0.9
-        Z = Z.toarray()
-        np.testing.assert_array_equal((Z != 0)[clear], (expected != 0)[clear])
-        # float32, the ridge of 1e-6 and blocks of condition 100 or so.
-        np.testing.assert_allclose(Z[clear], expected[clear], rtol=0, atol=3e-4)
-    counts = [np.diff(Z.indptr).mean() for Z in found.values()]
-    assert min(counts) > 1.5  # thresholds leave something to decide
-    equal = icfl.encode_omp(X, D, 8, threshold=np.full(60, 0.5), selection=selection)
-    one = icfl.encode_omp(X, D, 8, threshold=0.5, selection=selection)
-    assert same(equal, one)
-
-
 def test_omp_agrees_with_scikit_learn():
     X, D, _ = problem(60, 32, 80)
     Z = icfl.encode_omp(X, D, 6).toarray()
@@ -398,10 +341,6 @@ def test_bad_row_is_counted_from_the_start_of_the_array(monkeypatch):
         (lambda X, D: icfl.encode_icfl(X, D, threshold="a"), InputTypeError, "threshold"),
         (lambda X, D: icfl.encode_icfl(X, D, selection="up"), InputError, "selection.*'up'"),
         (lambda X, D: icfl.encode_icfl(X, D, threshold=None), InputTypeError, "threshold"),
-        (lambda X, D: icfl.encode_omp(X, D, 2, threshold=[0.5]), InputError, r"thresh.*\(10,\)"),
-        (lambda X, D: icfl.encode_omp(X, D, 2, threshold=[np.nan] * 10), InputError, "thresh.*NaN"),
-        (lambda X, D: icfl.encode_mp(X, D, 2, threshold=np.arange(10)), InputError, "atom 0 is 0"),
-        (lambda X, D: icfl.encode_mp(X, D, 2, threshold=-np.ones(10)), InputError, "positive"),
         (lambda X, D: icfl.encode_topk(X, D, 3, n_jobs=0), InputError, "n_jobs"),
         (lambda X, D: icfl.encode_topk(X * 1j, D, 3), InputError, "[Cc]omplex"),
         (lambda X, D: icfl.encode_topk([["a"] * 8], D, 3), InputError, "numeric|convert"),

@@ -231,8 +231,8 @@ def test_it_is_led_to_where_half_is_noise():
         running = running.after(seen_of(size * size, size, *near))
         values.append(running.common)
     # From 0.44 to 0.47 of the size is 0.07 in the logarithm, at 0.01 a step for all noise. Of some
-    # 30 and 10 counts, what moves it is off by 0.25 of that or so, and is half of it for 10 % more
-    # of t: 0.6 % in a step, and less in the mean of many.
+    # 50 and 25 counts, what moves it is off by 0.12 of that or so, and is a quarter of it for 10 %
+    # more of t: 0.5 % in a step, and less in the mean of many.
     assert np.mean(values[500:]) == pytest.approx(expected, rel=0.01)
     assert np.std(values[500:]) < 0.02 * expected
 
@@ -306,7 +306,7 @@ def test_partial_fit_learns_it(X):
     model.partial_fit(X[:200])
     first = model.threshold_
     model.partial_fit(10 * X[200:])
-    assert np.all(model.threshold_ > 1.2 * first)
+    assert model.threshold_.max() > 1.5 * first.max()
 
 
 @pytest.mark.parametrize("backend", ["rust", "torch"])
@@ -366,6 +366,6 @@ def test_a_fit_on_tensors_is_that_of_the_compiled_code(X, threshold):
     tensors = icfl.ICFL(**options, backend="torch", device="cpu").fit(X)
     np.testing.assert_allclose(tensors.components_, compiled.components_, rtol=0, atol=1e-4)
     if threshold == "auto":
-        np.testing.assert_allclose(tensors.threshold_, compiled.threshold_, rtol=1e-3)
+        np.testing.assert_allclose(tensors.threshold_, compiled.threshold_, rtol=1e-4)
         Z, there = compiled.transform(X), tensors.transform(X)
         assert np.mean(np.diff(Z.indptr) == np.diff(there.indptr)) > 0.99

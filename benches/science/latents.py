@@ -43,10 +43,12 @@ def run(options: argparse.Namespace) -> None:
     names = [entrant.name for entrant in LATENTS]
     for data in chosen_data(options.tokens, tiny=options.tiny):
         k, n_groups = size.sparsities[0], len(np.unique(data.groups))
+        shares = np.unique(data.label, return_counts=True)[1] / len(data.label)
         start(
             f"Latents that stand for labels, {data.name}: {size.width} latents, {k} non-zeros",
             f"Mean ± standard deviation over {n_groups} held-out groups and {options.seeds} seeds "
-            "of the mean over labels. Not whitened.",
+            f"of the mean over {len(shares)} labels, of which each has {100 * shares.min():.1f} to "
+            f"{100 * shares.max():.1f} % of the rows. Not whitened.",
             ["learner", "selectivity", *(column.title for column in COLUMNS)],
         )
         for name, learner in learners(LATENTS, size, k, options.n_jobs).items():

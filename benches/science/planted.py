@@ -138,8 +138,8 @@ def ceiling(problem: Problem, n_jobs: int | None, *, by_rate: bool) -> Mapping[s
     frequency = problem.bench.model.firing.frequency
     chosen = np.sort(np.argsort(-frequency, kind="stable")[: problem.latents])
     atoms, few = problem.truth.components[chosen], problem.truth.head(N_CHOOSE)
-    rates = frequency[chosen] if by_rate else np.full(len(chosen), frequency[chosen].mean())
-    own = relative(MANY_ROWS * rates, MANY_ROWS)
+    rates = MANY_ROWS * frequency[chosen]
+    own = relative(rates, MANY_ROWS) if by_rate else np.ones(len(chosen))
 
     def coded(truth: Truth, threshold: float) -> Any:
         return icfl.encode_omp(

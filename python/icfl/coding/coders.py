@@ -248,8 +248,8 @@ class OwnThresholds:
         if not np.all(thresholds > 0.0):
             lowest = int(np.argmin(thresholds))
             raise InputError(
-                f"thresholds of atoms must be positive, that of atom {lowest} is "
-                f"{float(thresholds[lowest])!r}"
+                "threshold must be positive for every atom, "
+                f"got {float(thresholds[lowest])!r} for atom {lowest}"
             )
         common = float(thresholds.max())
         relative = thresholds / np.float32(common)
@@ -262,7 +262,7 @@ class OwnThresholds:
 
     @property
     def atoms_per_iteration(self) -> int:
-        """As many as the pursuit has."""
+        """Of a block; 1 where atoms join one at a time."""
         return getattr(self.pursuit, "atoms_per_iteration", 1)
 
     def compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icfl import _core, updates
-from icfl._validation import check_choice, check_n_jobs, check_number
+from icfl._validation import check_choice, check_n_jobs, check_number, check_vector
 from icfl.coding.coders import (
     BlockPursuit,
     OrthogonalPursuit,
@@ -283,8 +283,10 @@ class ICFL(Learner):
         return cls(**{**PAPER, **overrides})
 
     def _coder(self) -> Pursuit | OwnThresholds:
-        own = self._follows and hasattr(self, "threshold_")
-        return OwnThresholds.of(self._pursuit(), self.threshold_) if own else self._pursuit()
+        if not (self._follows and hasattr(self, "threshold_")):
+            return self._pursuit()
+        own = check_vector(self.threshold_, "threshold_", len(self.components_))
+        return OwnThresholds.of(self._pursuit(), cast(NDArray[np.float32], own))
 
     def _compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:
         coder = self._coder()

@@ -14,8 +14,8 @@ among those with 0.9 t < p <= t. The share is led to where that is half of these
 
 An atom that fires often needs less evidence than one that hardly ever does. To take an atom of unit
 norm lowers the squared error by p². With noise of variance s², and an atom that is there on a
-share f of the samples, it is the likelier explanation where p² > 2 s² (log 1 / f + c), with c from
-how codes are spread. So each atom has a threshold of its own,
+share f of the samples with normal codes of size τ, it is the likelier explanation where about
+p² > 2 s² (log 1 / f + c) with c = log τ / s. So each atom has a threshold of its own,
 
     t_m² = t² min(1, (c + log 1 / f_m) / (c + mean of log 1 / f))
 
@@ -48,7 +48,7 @@ WIDTH = 0.1
 GAIN = 0.01
 """By how much, relative to itself, the share moves in a step at most."""
 SPREAD = 2.0
-"""c: from 0 to 5 hardly matters."""
+"""c, for codes seven times as large as noise."""
 PROBED = 256
 """Rows of a mini-batch whose inner products are looked at, at most."""
 MEMORY = 100

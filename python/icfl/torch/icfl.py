@@ -104,9 +104,9 @@ class TorchPursuitStepper(DeviceStepper):
         if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
         if threshold is not None:
-            left = residual[:: rows_apart(measured.n_rows)] @ update.components[:n_active].T
-            limits = to_device(threshold.array[:n_active], x.device)
-            threshold = threshold.after(self._seen(codes, left, limits, measured.n_rows))
+            left = residual[:: rows_apart(measured.n_rows)]
+            seen = self._seen(codes, left, threshold.array[:n_active], measured.n_rows)
+            threshold = threshold.after(seen)
         self._after = after, threshold
         return found
 
@@ -152,16 +152,19 @@ class TorchPursuitStepper(DeviceStepper):
         parts = self._group.gather(products.amax(dim=1))
         return np.concatenate([part.numpy(force=True) for part in parts])
 
-    def _seen(self, codes: Tensor, left: Tensor, limits: Tensor, n_rows: int) -> Seen:
+    def _seen(
+        self, codes: Tensor, left: Tensor, thresholds: NDArray[np.float32], n_rows: int
+    ) -> Seen:
         """Return what the thresholds are set by, of the `n_rows` rows of all processes.
 
-        `left` are the inner products of what codes leave of some rows with the active atoms, which
-        have `limits` as their thresholds.
+        `left` is the residual of some rows, `thresholds` are those of the active atoms.
         """
         sizes = codes.to(wide(codes.device)).abs()
         sums = torch.stack([sizes.square().sum(), sizes.sum()])
         if self._pursuit_coder.selection == "positive":
-            near = [_just_below(products, limits) for products in (left, -left)]
+            products = left @ self.update.components[: len(thresholds)].T
+            limits = to_device(thresholds, left.device)
+            near = [_just_below(signed, limits) for signed in (products, -products)]
             sums = torch.cat([sums, torch.stack(near)])
         uses = (codes != 0).sum(dim=0)
         self._group.sum([sums, uses])
