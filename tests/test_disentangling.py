@@ -230,12 +230,13 @@ def test_unused_atoms_zero_atoms_and_negative_codes_do_no_harm():
     np.testing.assert_allclose(np.linalg.norm(out[:2], axis=1), 1.0, rtol=8 * U)
 
 
-def test_hardly_any_random_directions_are_above_the_limit():
+def test_few_random_directions_are_above_the_limit():
     rng = np.random.default_rng(0)
     for M, d in [(410, 77), (1024, 192), (512, 128)]:
         D = oracles.unit_rows(rng.standard_normal((M, d)))
         above = np.sum(np.triu(D @ D.T, 1) > limit_for(M, d))
-        assert above <= 3  # of more than 80,000
+        # Pairs of more than 80,000; their number is of a Poisson law or nearly.
+        assert above <= M / 18 + 4 * np.sqrt(M / 18)
         assert limit_for(M, d) < 1
     assert limit_for(512, 4) > 1  # where all directions are close, closeness says nothing
 

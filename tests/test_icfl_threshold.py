@@ -5,28 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import optimize, sparse, stats
 
 import icfl
 import oracles
-from icfl.coding.coders import BlockPursuit, OrthogonalPursuit
+from icfl.coding.coders import OrthogonalPursuit
 from icfl.datasets import make_planted
 from icfl.exceptions import InputError, InputTypeError
-from icfl.learning.pursuit import PursuitStepper
-from icfl.learning.stepper import Moment
 from icfl.learning.threshold import (
-    FIRST_SHARE,
-    GAIN,
     MEMORY,
-    NOISE,
-    SHARES,
+    PACE,
+    SHARE,
     SPREAD,
     RunningThreshold,
     Seen,
     relative,
 )
-from icfl.torch import TorchBackend
-from icfl.torch.icfl import TorchPursuitStepper
+from icfl.metrics import recovery
 from icfl.torch.orthogonal import Orthogonal
 from training_runs import bits
 
@@ -44,17 +38,17 @@ OPTIONS = {
 }
 
 
-N_ATOMS = 5
+N_ATOMS, N_FEATURES = 5, 8
 
 
-def begin(common=0.0, n_atoms=N_ATOMS):
-    return RunningThreshold(np.full(n_atoms, common, dtype=np.float32))
+def begin(common=0.0, slope=0.0):
+    return RunningThreshold(np.full(N_ATOMS, common, dtype=np.float32), N_FEATURES, slope)
 
 
-def seen_of(squares, sizes, *near, n_rows=10, uses=None):
+def seen_of(squares, sizes, *, n_rows=10, uses=None):
     """What a step saw; of atoms that all fire equally often unless said otherwise."""
     uses = np.full(N_ATOMS, 2) if uses is None else uses
-    return Seen(squares, sizes, n_rows, uses, *near)
+    return Seen(squares, sizes, n_rows, uses)
 
 
 @pytest.fixture(scope="module", name="X")
@@ -73,7 +67,7 @@ def test_it_is_a_share_of_the_energy_weighted_mean_size():
         # Of t steps the j-th has the weight of t factors 1 - 1 / i, from i = j + 1 on: j / t.
         weights = np.repeat(np.arange(1, len(sizes) + 1), 30)
         pooled = np.concatenate(sizes)
-        expected = FIRST_SHARE * (weights @ pooled**2) / (weights @ pooled)
+        expected = SHARE * (weights @ pooled**2) / (weights @ pooled)
         # Sums in float64, one rounding to float32.
         assert running.common == pytest.approx(expected, rel=1e-12)
         np.testing.assert_allclose(running.array, expected, rtol=1e-7)
@@ -83,9 +77,10 @@ def test_it_starts_at_a_share_of_first_codes_and_falls_while_there_are_none():
     start = begin()
     running = start.begun(np.array([2.0, 4.0, -4.0], dtype=np.float32))
     assert start.common == 0.0  # a first step that fails leaves nothing behind
-    np.testing.assert_array_equal(
-        running.array, np.full(N_ATOMS, FIRST_SHARE * (4 + 16 + 16) / (2 + 4 + 4), np.float32)
-    )
+    size = (4 + 16 + 16) / (2 + 4 + 4)
+    np.testing.assert_array_equal(running.array, np.full(N_ATOMS, SHARE * size, np.float32))
+    expected = (SPREAD + np.log(N_ATOMS)) / (N_FEATURES * size)
+    assert running.slope == pytest.approx(expected, rel=1e-12)
     assert not start.begun(np.zeros(3, dtype=np.float32)).array.any()
     assert begin(0.5).begun(np.full(1, 100.0, dtype=np.float32)).common == 0.5
     nothing = seen_of(0.0, 0.0, uses=np.zeros(N_ATOMS, dtype=int))
@@ -93,32 +88,44 @@ def test_it_starts_at_a_share_of_first_codes_and_falls_while_there_are_none():
         after = before
         for _ in range(70):
             after = after.after(nothing)
-        fallen = before.common * (1.0 - GAIN) ** 70
-        assert after.common == pytest.approx(fallen, rel=1e-10)
-        np.testing.assert_allclose(after.array, fallen, rtol=1e-6)
+        fallen = (1.0 - PACE) ** 70
+        assert after.common == pytest.approx(before.common * fallen, rel=1e-10)
+        assert after.slope == pytest.approx(before.slope * fallen, rel=1e-10)
+        np.testing.assert_allclose(after.array, before.common * fallen, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("below", "mirrored", "direction"),
-    [(30, 15, 0), (2, 1, 0), (0, 0, 0), (30, 16, 1), (0, 1, 1), (31, 15, -1), (5, 0, -1)],
-)
-def test_half_of_what_is_just_below_it_is_noise(below, mirrored, direction):
-    seen = seen_of(8.0, 4.0, below, mirrored)
-    first = begin().after(seen)
-    assert np.sign(round(first.common - 2.0 * FIRST_SHARE, 12)) == direction
-    assert abs(np.log(first.common / (2.0 * FIRST_SHARE))) <= GAIN * (1.0 + 1e-12)
-    for _ in range(200):
-        first = first.after(seen)
-    limit = {0: FIRST_SHARE, 1: SHARES[1], -1: SHARES[0]}[direction]
-    if direction == 0 or below * mirrored == 0:
-        assert first.common == pytest.approx(2.0 * limit, rel=1e-12)
+def test_the_slope_is_what_makes_an_atom_the_likelier_explanation():
+    """Noise of known variance, codes of equal size: where both are equally likely is known."""
+    size, rate, n_rows = 4.0, 0.02, 1_000_000
+    uses = np.full(N_ATOMS, int(rate * n_rows))
+    total = float(uses.sum())
+    seen = seen_of(size**2 * total, size * total, n_rows=n_rows, uses=uses)
+    running = begin().after(seen)
+    assert running.slope == pytest.approx((SPREAD - np.log(rate)) / (N_FEATURES * size), rel=1e-4)
+    for variance in (0.05, 0.5):
+        squared = N_FEATURES * variance
+        at = running.common + running.slope * squared
+        # log f N(p; τ, s²) = log N(p; 0, s²), f being small, has the root τ / 2 + s² log(1/f) / τ.
+        root = size / 2 - variance * np.log(rate) / size
+        exact = np.log(rate) + (2 * size * root - size**2) / (2 * variance)
+        assert exact == pytest.approx(0.0, abs=1e-12)
+        known = (SHARE - 0.5) * size + SPREAD * variance / size  # that codes vary
+        assert at - root == pytest.approx(known, abs=1e-4)
+    # It rises by a hundredth in a step at most, and falls at once.
+    double = seen_of(4 * seen.squares, 2 * seen.sizes, n_rows=n_rows, uses=uses)
+    fallen = running
+    for _ in range(20 * MEMORY):
+        fallen = fallen.after(double)
+    assert fallen.slope == pytest.approx(running.slope / 2, rel=1e-3)
+    slow = begin(1.0, slope=running.slope / 2).after(seen)
+    assert slow.slope == pytest.approx((1.0 + PACE) * running.slope / 2, rel=1e-12)
 
 
 def test_thresholds_follow_the_logarithm_of_the_rate():
     uses, n_rows = np.array([900, 90, 9, 0, 0]), 1000
     found = begin().after(seen_of(8.0, 4.0, n_rows=n_rows, uses=uses))
     surprise = SPREAD + np.array([-np.log((n + 1) / (n_rows + 1)) for n in uses])
-    expected = 2.0 * FIRST_SHARE * np.sqrt(np.minimum(1.0, surprise / surprise[:3].mean()))
+    expected = 2.0 * SHARE * np.sqrt(np.minimum(1.0, surprise / surprise[:3].mean()))
     np.testing.assert_allclose(found.array, expected, rtol=1e-6)
     assert np.all(found.array[2:] == np.float32(found.common))
     np.testing.assert_array_equal(relative(np.zeros(3), 10.0), np.ones(3))
@@ -154,102 +161,24 @@ def test_thresholds_by_rate_find_more_than_any_that_all_share():
     assert 0 < at_best < 20
 
 
-def stepper(backend, coder, threshold):
-    """Late in a run, with a dictionary that is none yet."""
-    atoms = oracles.unit_rows(np.random.default_rng(1).standard_normal((24, 16)))
-    arrays = {"components": atoms.astype(np.float32), "bias": np.full(16, 0.25, np.float32)}
-    update = icfl.updates.Online(first_atoms=None)
-    running = RunningThreshold(np.asarray(threshold, dtype=np.float32))
-    norms = {"unit_norm": True, "coherence_limit": 0.9}
-    if backend == "torch":
-        return TorchPursuitStepper(
-            coder, update, arrays, TorchBackend(), **norms, threshold=running
-        )
-    return PursuitStepper(
-        coder, update.start(**arrays, **norms), batch_size=600, n_jobs=1, threshold=running
-    )
-
-
-@pytest.mark.parametrize("backend", ["rust", "torch"])
-@pytest.mark.parametrize(
-    "coder", [OrthogonalPursuit(2, 0.0, "positive"), BlockPursuit(2, 1, 0.0, "positive")]
-)
-@pytest.mark.parametrize(("n_rows", "every"), [(256, 1), (600, 3)])
-def test_inner_products_just_below_it_are_counted(X, monkeypatch, backend, coder, n_rows, every):
-    limits = np.linspace(0.7, 0.9, 24).astype(np.float32)
-    learner, rows, found = stepper(backend, coder, limits), X[:n_rows], []
-    monkeypatch.setattr(RunningThreshold, "after", lambda self, seen: found.append(seen) or self)
-    starts, indices, values = learner.encode(rows)
-    rng, silent = np.random.default_rng(0), np.zeros(24, np.int64)
-    learner.advance(rows, Moment(99, 100, rng, silent, 1000))
-    (seen,) = found
-    sizes = values.astype(np.float64)
-    assert seen.squares == pytest.approx(sizes @ sizes, rel=1e-5)
-    assert seen.sizes == pytest.approx(sizes.sum(), rel=1e-5)
-    assert seen.n_rows == n_rows
-    np.testing.assert_array_equal(seen.uses, np.bincount(indices, minlength=24))
-    D, bias = (learner.fitted()[name].astype(np.float64) for name in ("components", "bias"))
-    Z = sparse.csr_array((sizes, indices, starts), shape=(n_rows, 24))
-    left = (rows - bias - Z @ D)[::every]
-    # Of norms below 20, sums of 16 products and of a few atoms: 1e-4 is far from their rounding.
-    for sign, count in ((1, seen.below), (-1, seen.mirrored)):
-        products = sign * (left @ D.T)
-        least, most = (
-            int(((products > 0.9 * limits + edge) & (products <= limits - edge)).sum())
-            for edge in (1e-4, -1e-4)
-        )
-        assert least <= count <= most < least + 5
-        assert least > 10
-
-
-@pytest.mark.parametrize("backend", ["rust", "torch"])
-def test_codes_of_either_sign_tell_nothing_of_noise(X, monkeypatch, backend):
-    learner, found = stepper(backend, OrthogonalPursuit(2, 0.0, "absolute"), [0.8] * 24), []
-    monkeypatch.setattr(RunningThreshold, "after", lambda self, seen: found.append(seen) or self)
-    learner.advance(X[:100], Moment(99, 100, np.random.default_rng(0), np.zeros(24, int), 1000))
-    (seen,) = found
-    assert seen.squares > 0.0
-    assert seen.uses.sum() > 0
-    assert seen.below == seen.mirrored == 0
-
-
-def test_it_is_led_to_where_half_is_noise():
-    """Noise is normal, codes are uniform from 0 to 8: where half is noise is then known."""
-    n_noise, n_codes, noise = 10_000, 800, stats.norm(0.0, 1.0)
-
-    def excess(t):
-        mirrored = n_noise * (noise.cdf(t) - noise.cdf(0.9 * t))
-        return mirrored - NOISE * (mirrored + n_codes * 0.1 * t / 8.0)
-
-    expected = optimize.brentq(excess, 1.0, 5.0)
-    rng, running, values = np.random.default_rng(0), begin(), []
-    size = expected / 0.47  # of codes, so that the share lies within its limits
-    for _ in range(1000):
-        products = np.concatenate([rng.normal(size=n_noise), rng.uniform(0, 8, size=n_codes)])
-        t = running.common or FIRST_SHARE * size
-        near = [int(((p > 0.9 * t) & (p <= t)).sum()) for p in (products, -products)]
-        running = running.after(seen_of(size * size, size, *near))
-        values.append(running.common)
-    # From 0.44 to 0.47 of the size is 0.07 in the logarithm, at 0.01 a step for all noise. Of some
-    # 50 and 25 counts, what moves it is off by 0.12 of that or so, and is a quarter of it for 10 %
-    # more of t: 0.5 % in a step, and less in the mean of many.
-    assert np.mean(values[500:]) == pytest.approx(expected, rel=0.01)
-    assert np.std(values[500:]) < 0.02 * expected
-
-
-def test_it_rises_with_noise():
-    planted = make_planted(4000, 64, 96, n_active=3, coefficient_mean=4.0, random_state=5)
+def test_what_noise_adds_up_to_is_not_coded():
+    planted = make_planted(6000, 64, 96, n_active=3, coefficient_mean=4.0, random_state=5)
     options = OPTIONS | {"n_components": 96, "max_iter": 20, "batch_size": 128}
-    shares = []
-    for noise in (0.0, 0.8):
-        rows = planted.X + noise * np.random.default_rng(6).standard_normal(planted.X.shape)
-        model = icfl.ICFL(**options).fit(rows.astype(np.float32))
-        sizes = model.transform(rows.astype(np.float32)).data.astype(np.float64)
-        common = model.threshold_.max()
-        shares.append(common * sizes.sum() / (sizes @ sizes))
-    # Of codes of the last dictionary, not of those that were seen on the way.
-    assert shares[0] < 0.48
-    assert shares[1] == pytest.approx(SHARES[1], rel=0.03)
+    X = planted.X + 0.5 * np.random.default_rng(6).standard_normal(planted.X.shape)
+    X, test = X[:4000].astype(np.float32), X[4000:].astype(np.float32)
+    model = icfl.ICFL(**options).fit(X)
+    arguments = {"threshold": model.threshold_, "bias": model.bias_, "selection": "positive"}
+    Z = {
+        "with": model.transform(test),
+        "without": icfl.encode_omp(test, model.components_, 6, **arguments),
+    }
+    precision = {
+        name: recovery(codes, model.components_, planted.codes[4000:], planted.components).mean(
+            "precision"
+        )
+        for name, codes in Z.items()
+    }
+    assert precision["with"] > precision["without"] + 0.02
 
 
 def test_codes_exceed_it_where_they_joined_and_the_file_keeps_it(X, tmp_path):
@@ -262,6 +191,7 @@ def test_codes_exceed_it_where_they_joined_and_the_file_keeps_it(X, tmp_path):
         model.components_,
         6,
         threshold=model.threshold_,
+        threshold_slope=float(model.threshold_slope_),
         bias=model.bias_,
         selection="positive",
     )
@@ -269,6 +199,8 @@ def test_codes_exceed_it_where_they_joined_and_the_file_keeps_it(X, tmp_path):
     model.save(tmp_path / "model.safetensors")
     again = icfl.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.threshold_, model.threshold_)
+    np.testing.assert_array_equal(again.threshold_slope_, model.threshold_slope_)
+    assert model.threshold_slope_ > 0.0
     assert (again.transform(X) != Z).nnz == 0
 
 
@@ -293,6 +225,7 @@ def test_a_killed_run_goes_on_with_it(X, tmp_path):
     resumed = icfl.ICFL(**options).fit(X, resume=True)
     assert bits(resumed) == bits(whole)
     np.testing.assert_array_equal(resumed.threshold_, whole.threshold_)
+    np.testing.assert_array_equal(resumed.threshold_slope_, whole.threshold_slope_)
 
 
 def test_threads_do_not_change_it(X):
@@ -367,5 +300,6 @@ def test_a_fit_on_tensors_is_that_of_the_compiled_code(X, threshold):
     np.testing.assert_allclose(tensors.components_, compiled.components_, rtol=0, atol=1e-4)
     if threshold == "auto":
         np.testing.assert_allclose(tensors.threshold_, compiled.threshold_, rtol=1e-4)
+        np.testing.assert_allclose(tensors.threshold_slope_, compiled.threshold_slope_, rtol=1e-4)
         Z, there = compiled.transform(X), tensors.transform(X)
         assert np.mean(np.diff(Z.indptr) == np.diff(there.indptr)) > 0.99

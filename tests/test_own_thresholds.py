@@ -1,13 +1,16 @@
-"""Pursuits in which every atom has a threshold of its own, against a loop by definition."""
+"""Thresholds of pursuits that are not one number, against loops by definition."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import icfl
 import oracles
-from icfl.exceptions import InputError
+from icfl.coding.coders import OrthogonalPursuit, OwnThresholds
+from icfl.exceptions import InputError, InputTypeError
+from icfl.torch.orthogonal import pursuit_of
 
 
 def problem(n, d, M, seed):
@@ -74,6 +77,78 @@ def test_every_atom_can_have_its_own_threshold(gram, selection, seed, monkeypatc
     one = icfl.encode_omp(X, D, 8, threshold=0.5, selection=selection)
     for part in ("indptr", "indices", "data"):
         np.testing.assert_array_equal(getattr(equal, part), getattr(one, part))
+
+
+def without_the_weak(X, D, Z, thresholds, slope, selection):
+    """Codes whose weakest atom goes until all exceed what is asked of them, in float64.
+
+    And how near any decision was to another, relative to the threshold. What a row's own atoms
+    leave of it without one of them is formed by a fit without it.
+    """
+    X, D = X.astype(np.float64), D.astype(np.float64)
+    codes, margins = np.zeros(Z.shape), np.full(len(X), np.inf)
+
+    def fit(x, S):
+        values = np.linalg.lstsq(D[S].T, x, rcond=None)[0] if S else np.zeros(0)
+        return values, x - values @ D[S]
+
+    for i, x in enumerate(X):
+        S = list(map(int, np.flatnonzero(Z[i])))
+        while S:
+            left = fit(x, S)[1]
+            asked = thresholds[S] * (1.0 + slope * (left @ left) / thresholds.max())
+            others = [fit(x, [o for o in S if o != m])[1] for m in S]
+            multiples = np.array([D[m] @ r for m, r in zip(S, others, strict=True)]) / asked
+            multiples = abs(multiples) if selection == "absolute" else multiples
+            ranked = np.sort(np.append(multiples, 1.0))
+            margins[i] = min(margins[i], abs(np.diff(ranked[:3])).min())
+            if multiples.min() > 1.0:
+                break
+            del S[int(multiples.argmin())]
+        codes[i, S] = fit(x, S)[0]
+    return codes, margins
+
+
+@pytest.mark.parametrize("gram", [True, False])
+@pytest.mark.parametrize("selection", ["positive", "absolute"])
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("slope", [0.05, 0.1])
+def test_atoms_that_are_too_weak_for_what_is_left_go_again(
+    gram, selection, alike, slope, monkeypatch
+):
+    monkeypatch.setenv("ICFL_GRAM_BUDGET", str(2**30 if gram else 0))
+    X, D, bias = problem(300, 24, 60, 2)
+    own = np.full(60, 0.5) if alike else np.random.default_rng(2).uniform(0.3, 0.8, 60)
+    given = 0.5 if alike else own
+    options = {"threshold": given, "selection": selection, "bias": bias}
+    before = icfl.encode_omp(X, D, 8, **options).toarray()
+    expected, margins = without_the_weak(X - bias, D, before, own, slope, selection)
+    found = icfl.encode_omp(X, D, 8, threshold_slope=slope, **options)
+    clear = margins > 1e-4
+    assert clear.mean() > 0.9
+    codes = found.toarray()
+    np.testing.assert_array_equal((codes != 0)[clear], (expected != 0)[clear])
+    # float32 inner products of rows of norm 10 or less, and systems of condition 100 or so.
+    np.testing.assert_allclose(codes[clear], expected[clear], rtol=0, atol=3e-4)
+    assert 0.02 < found.nnz / np.count_nonzero(before) < 0.98
+    for n_jobs in (1, 2):
+        again = icfl.encode_omp(X, D, 8, threshold_slope=slope, n_jobs=n_jobs, **options)
+        assert (again != found).nnz == 0
+    coder = OrthogonalPursuit(8, 0.5, selection, slope)
+    pursuit = coder if alike else OwnThresholds.of(coder, own.astype(np.float32))
+    tensors = pursuit_of(pursuit, *map(torch.from_numpy, (D, bias)), 2**30, 1000)
+    there = tensors.encode(torch.from_numpy(X)).numpy()
+    np.testing.assert_array_equal((there != 0)[clear], (expected != 0)[clear])
+    np.testing.assert_allclose(there[clear], expected[clear], rtol=0, atol=3e-4)
+
+
+def test_the_slope_of_a_threshold_is_checked():
+    X, D, _ = problem(4, 8, 10, 0)
+    for slope in (-0.1, np.nan):
+        with pytest.raises(InputError, match="threshold_slope must be a number in"):
+            icfl.encode_omp(X, D, 2, threshold_slope=slope)
+    with pytest.raises(InputTypeError, match="threshold_slope must be a number"):
+        icfl.encode_omp(X, D, 2, threshold_slope="steep")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def pursuit(update, threshold=None):
 
 
 def thresholds():
-    return RunningThreshold(np.full(24, 0.5, np.float32))
+    return RunningThreshold(np.full(24, 0.5, np.float32), 8)
 
 
 def learnt(stepper, share):

@@ -137,6 +137,7 @@ class Dictionary:
         bias: NDArray[np.float32] | None,
         n_nonzero: int,
         threshold: float,
+        threshold_slope: float,
         selection: _Selection,
         use_gram: bool,
         n_jobs: int | None,

@@ -174,15 +174,20 @@ class BlockPursuit:
 
 @dataclass(frozen=True)
 class OrthogonalPursuit:
-    """Orthogonal matching pursuit: all coefficients are refitted after every new atom."""
+    """Orthogonal matching pursuit: all coefficients are refitted after every new atom.
+
+    With a slope, atoms that are too weak for what is left of a row go again: see `encode_omp`.
+    """
 
     n_nonzero: int
     threshold: float
     selection: str
+    threshold_slope: float = 0.0
 
     def __post_init__(self) -> None:
         check_count(self.n_nonzero, "n_nonzero")
         check_number(self.threshold, "threshold")
+        check_number(self.threshold_slope, "threshold_slope", low=0.0)
         check_choice(self.selection, "selection", _SELECTIONS)
 
     @property
@@ -210,6 +215,7 @@ class OrthogonalPursuit:
             bias,
             n_nonzero,
             float(self.threshold),
+            float(self.threshold_slope),
             _selection(self.selection),
             use_gram,
             n_jobs,

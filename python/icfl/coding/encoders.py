@@ -226,6 +226,7 @@ def encode_omp(
     n_nonzero: int,
     *,
     threshold: float | ArrayLike = 0.0,
+    threshold_slope: float = 0.0,
     bias: ArrayLike | None = None,
     selection: str = "absolute",
     n_jobs: int | None = None,
@@ -244,6 +245,12 @@ def encode_omp(
     threshold : float or array-like of shape (n_components,), default=0.0
         Smallest inner product (its absolute value under ``selection="absolute"``) that goes on;
         see `encode_icfl`.
+    threshold_slope : float, default=0.0
+        Above 0, an atom stays only while its inner product with what the others leave of the row
+        exceeds the threshold + threshold_slope · ‖residual‖²: the more of a row has no atom, the
+        more evidence it takes. Of a row that has all its atoms the weakest goes, the others are
+        refitted, and so on until all exceed it. With a threshold for each atom, what is added to
+        each is in proportion to them, and threshold_slope belongs to the largest.
     bias : array-like of shape (n_features,), optional
         Subtracted from every row first.
     selection : {"absolute", "positive"}, default="absolute"
@@ -267,8 +274,15 @@ def encode_omp(
     >>> import icfl
     >>> icfl.encode_omp([[1.4, 0.8]], [[1.0, 0.0], [0.6, 0.8]], 2).toarray().round(3)
     array([[0.8, 1. ]], dtype=float32)
+
+    Beside a residual of squared norm 4 an inner product of 1 does not exceed 0.5 + 0.2 · 4:
+
+    >>> rows, atoms = [[1.0, 0.0, 0.0], [1.0, 0.0, 2.0]], [[1, 0, 0], [0, 1, 0]]
+    >>> icfl.encode_omp(rows, atoms, 2, threshold=0.5, threshold_slope=0.2).toarray()
+    array([[1., 0.],
+           [0., 0.]], dtype=float32)
     """
-    coder = OrthogonalPursuit(n_nonzero, _common(threshold), selection)
+    coder = OrthogonalPursuit(n_nonzero, _common(threshold), selection, threshold_slope)
     return _encode(X, components, coder, bias, n_jobs, threshold)
 
 

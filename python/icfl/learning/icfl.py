@@ -286,7 +286,10 @@ class ICFL(Learner):
         if not (self._follows and hasattr(self, "threshold_")):
             return self._pursuit()
         own = check_vector(self.threshold_, "threshold_", len(self.components_))
-        return OwnThresholds.of(self._pursuit(), cast(NDArray[np.float32], own))
+        pursuit = self._pursuit()
+        if isinstance(pursuit, OrthogonalPursuit):
+            pursuit = replace(pursuit, threshold_slope=float(self.threshold_slope_))
+        return OwnThresholds.of(pursuit, cast(NDArray[np.float32], own))
 
     def _compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:
         coder = self._coder()
@@ -310,7 +313,8 @@ class ICFL(Learner):
 
     def _shapes(self, n_components: int, n_features: int) -> dict[str, tuple[int, ...]]:
         own: dict[str, tuple[int, ...]] = {"threshold": (n_components,)} if self._follows else {}
-        return super()._shapes(n_components, n_features) | own
+        slope = {"threshold_slope": ()} if self._follows and self.refit == "joint" else {}
+        return super()._shapes(n_components, n_features) | own | slope
 
     def _check_own(self) -> None:
         self._pursuit()
@@ -343,7 +347,10 @@ class ICFL(Learner):
         value = updates.value_of(self.update, self.learning_rate)
         if isinstance(value, updates.Online) and not isinstance(self.init, str):
             value = replace(value, first_atoms=None)
-        threshold = RunningThreshold(fitted["threshold"]) if self._follows else None
+        threshold = None
+        if self._follows:
+            slope = float(fitted.get("threshold_slope", 0.0))
+            threshold = RunningThreshold(fitted["threshold"], len(fitted["bias"]), slope)
         backend = backend_of(self)
         if backend is not None:
             return backend.pursuit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -11,15 +12,14 @@ from numpy.typing import NDArray
 from icfl import _core
 from icfl.coding.coders import (
     Codes,
+    OrthogonalPursuit,
     OwnThresholds,
     Pursuit,
-    codes_of,
     compiled,
     gram_pays,
-    join_codes,
 )
 from icfl.learning.stepper import Arrays, Moment, Outcome, raising_floating_point_error
-from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
+from icfl.learning.threshold import RunningThreshold, Seen
 from icfl.updates import UpdateState
 
 __all__ = ["PursuitStepper"]
@@ -67,8 +67,7 @@ class PursuitStepper:
             threshold = threshold.begun(self._first_codes(X, n_active))
         shortened = learning_coder(self._coder, self.update, moment.progress)
         coder = with_thresholds(shortened, threshold)
-        dictionary = self._dictionary(coder, n_active)
-        codes = self._encode(X, coder, dictionary)
+        codes = self._encode(X, coder, n_active)
         after = self.update.step(
             X,
             codes,
@@ -82,7 +81,7 @@ class PursuitStepper:
             X, codes, self.update.components, self.update.bias, self._n_jobs
         )
         if threshold is not None:
-            threshold = threshold.after(self._seen(X, codes, dictionary, threshold.common))
+            threshold = threshold.after(_seen(codes, len(X), len(self.update.components)))
         self._after = after, threshold
         return Outcome.of_codes(codes, measured, after.n_replaced)
 
@@ -94,12 +93,12 @@ class PursuitStepper:
     def fitted(self) -> Arrays:
         """Return dictionary and bias, and thresholds where atoms have their own."""
         fitted = {"components": self.update.components, "bias": self.update.bias}
-        return fitted | ({} if self.threshold is None else {"threshold": self.threshold.array})
+        return fitted | fitted_thresholds(self._coder, self.threshold)
 
     def encode(self, X: NDArray[np.float32]) -> Codes:
         """Encode with all iterations."""
         coder = with_thresholds(self._coder, self.threshold)
-        return self._encode(X, coder, self._dictionary(coder, len(self.update.components)))
+        return self._encode(X, coder, len(self.update.components))
 
     def decode(self, codes: Codes) -> NDArray[np.float32]:
         """Return what codes stand for."""
@@ -130,12 +129,10 @@ class PursuitStepper:
             return compiled(coder, atoms)
 
     def _encode(
-        self,
-        X: NDArray[np.float32],
-        coder: Pursuit | OwnThresholds,
-        dictionary: _core.Dictionary,
+        self, X: NDArray[np.float32], coder: Pursuit | OwnThresholds, n_active: int
     ) -> Codes:
-        use_gram = gram_pays(dictionary.n_components, self._batch_size, coder.rounds)
+        dictionary = self._dictionary(coder, n_active)
+        use_gram = gram_pays(n_active, self._batch_size, coder.rounds)
         return coder.encode(dictionary, X, self.update.bias, use_gram=use_gram, n_jobs=self._n_jobs)
 
     def _first_codes(self, X: NDArray[np.float32], n_active: int) -> NDArray[np.float32]:
@@ -145,27 +142,6 @@ class PursuitStepper:
         with raising_floating_point_error():
             return dictionary.encode_topk(X, bias, 1, cast(Any, selection), self._n_jobs)[2]
 
-    def _seen(
-        self, X: NDArray[np.float32], codes: Codes, dictionary: _core.Dictionary, common: float
-    ) -> Seen:
-        """Return what the thresholds are set by."""
-        sizes, n_components = np.abs(codes[2], dtype=np.float64), len(self.update.components)
-        uses = np.bincount(codes[1], minlength=n_components)
-        seen = Seen(float(sizes @ sizes), float(sizes.sum()), len(X), uses)
-        if self._coder.selection != "positive":
-            return seen
-        every = rows_apart(len(X))
-        some = codes_of(join_codes([codes], n_components)[::every])
-        left = X[::every] - self.decode(some)
-        with raising_floating_point_error():
-            below, mirrored = (
-                dictionary.encode_above(rows, None, least_near(common), self._n_jobs)[2]
-                for rows in (left, -left)
-            )
-        return seen._replace(
-            below=int((below <= common).sum()), mirrored=int((mirrored <= common).sum())
-        )
-
 
 def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursuit:
     """Return the coder with as many rounds as the update wants to learn with."""
@@ -173,8 +149,26 @@ def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursu
 
 
 def with_thresholds(coder: Pursuit, threshold: RunningThreshold | None) -> Pursuit | OwnThresholds:
-    """Return the coder with a threshold for each atom in the place of its own, if they have one."""
-    return coder if threshold is None else OwnThresholds.of(coder, threshold.array)
+    """Return the coder with the thresholds in the place of its own, if there are any."""
+    if threshold is None:
+        return coder
+    if isinstance(coder, OrthogonalPursuit):
+        coder = replace(coder, threshold_slope=threshold.slope)
+    return OwnThresholds.of(coder, threshold.array)
+
+
+def fitted_thresholds(coder: Pursuit, threshold: RunningThreshold | None) -> Arrays:
+    """Return what `with_thresholds` gives the coder, as fitted arrays."""
+    if threshold is None:
+        return {}
+    slope = {"threshold_slope": np.array(threshold.slope, dtype=np.float32)}
+    return {"threshold": threshold.array} | (slope if isinstance(coder, OrthogonalPursuit) else {})
+
+
+def _seen(codes: Codes, n_rows: int, n_components: int) -> Seen:
+    sizes = np.abs(codes[2], dtype=np.float64)
+    uses = np.bincount(codes[1], minlength=n_components)
+    return Seen(float(sizes @ sizes), float(sizes.sum()), n_rows, uses)
 
 
 def active_atoms(update: Any, progress: float | None) -> int:

@@ -1,93 +1,70 @@
-"""Thresholds that set themselves, where noise begins: one for each atom.
+"""Thresholds that set themselves: one for each atom, higher for rows of which more is left.
 
-An atom that a sample does not hold still has some inner product with the residual, from what other
-atoms leave. Where features are sparse this is small beside the codes of those that are there, so
-a common threshold is a share of their size: over all codes z of the last steps
+Whether a row holds an atom is told by p, the inner product of the atom (of unit norm) with what the
+row's other atoms leave of it. Where it does, as a share f of all rows do, p is near the size τ of
+codes. Where it does not, p is what everything that has no atom adds up to along it: with r what all
+atoms of the row leave of it, normal with a variance of ‖r‖² / d or so. So that the atom is there is
+the likelier of the two where
 
-    t = share · Σ z² / Σ |z|
+    p > τ / 2 + (‖r‖² / d) log(1/f) / τ
 
-a mean in which large codes count most, so that small ones, noise among them, hardly lower it.
+and the threshold is t + slope ‖r‖², with
 
-Which share, noise itself tells. It has no sign, and codes that are positive have. So of the inner
-products p of atoms with what codes leave, those with 0.9 t < -p <= t are as many as there is noise
-among those with 0.9 t < p <= t. The share is led to where that is half of these.
+    t = share · τ      τ = Σ z² / Σ |z|      slope = (c + mean of log 1/f) / (d τ)
 
-An atom that fires often needs less evidence than one that hardly ever does. To take an atom of unit
-norm lowers the squared error by p². With noise of variance s², and an atom that is there on a
-share f of the samples with normal codes of size τ, it is the likelier explanation where about
-p² > 2 s² (log 1 / f + c) with c = log τ / s. So each atom has a threshold of its own,
+over all codes z of the last steps; the mean is over atoms that fired at all in these. In τ large
+codes count most, so that small ones, mistakes among them, hardly lower it. The share is less than
+a half, and c is there, since codes vary: small ones are not as unlikely as if all were τ. What is
+left of a row is known only once it has its atoms, so what is too weak goes again: `encode_omp`.
 
-    t_m² = t² min(1, (c + log 1 / f_m) / (c + mean of log 1 / f))
+An atom that fires often needs less evidence. Where codes are normal around zero rather than near τ,
+p² > 2 s² (c + log 1/f) is what makes an atom likelier than noise of variance s², and so
 
-with the rates f of the last steps, and the mean over atoms that fired at all in these. It is never
-above the common one: an atom that is new has hardly fired yet, and would be held back by it.
+    t_m² = t² min(1, (c + log 1/f_m) / (c + mean of log 1/f))
+
+never above the common one: an atom that is new has hardly fired yet, and would be held back by it.
+Rows are held against t_m (1 + slope ‖r‖² / t).
 """
 
 from __future__ import annotations
 
-import math
 from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RunningThreshold", "Seen", "least_near", "rows_apart"]
+__all__ = ["RunningThreshold", "Seen", "relative"]
 
-FIRST_SHARE = 0.44
-"""Before anything is known of the noise."""
-SHARES = (0.4, 0.52)
-"""Lowest and highest. Early in a fit no atom is a feature yet, nearly all that is just below the
-threshold is noise, and the share would rise until hardly anything is coded."""
-NOISE = 0.5
-"""Of the inner products just below the threshold, the share of noise that it is led to: taking an
-atom raises F1 where it is right more often than half of the F1 that is reached (Lipton, Elkan and
-Naryanaswamy, 2014)."""
-WIDTH = 0.1
-"""Of the threshold, how wide "just below" is."""
-GAIN = 0.01
-"""By how much, relative to itself, the share moves in a step at most."""
-SPREAD = 2.0
-"""c, for codes seven times as large as noise."""
-PROBED = 256
-"""Rows of a mini-batch whose inner products are looked at, at most."""
+SHARE = 0.42
+"""Of the size of codes."""
+SPREAD = 1.0
+"""c."""
+PACE = 0.01
+"""By how much, relative to themselves, thresholds fall in a step that codes nothing, and by how
+much the slope rises in a step at most."""
 MEMORY = 100
 """Steps over which sizes and rates are averaged, with the weights that `icfl.updates.Online` gives
 them."""
 
 
 class Seen(NamedTuple):
-    """What a step saw of its codes and of what they leave.
+    """What a step saw of its codes.
 
     Attributes
     ----------
     squares, sizes : float
-        Σ z² and Σ |z| of its codes.
+        Σ z² and Σ |z|.
     n_rows : int
         Rows of the mini-batch.
     uses : ndarray of shape (M,), int64
         Rows on which each atom was active.
-    below, mirrored : int
-        Inner products of atoms and residuals just below their thresholds, and how many are when
-        their signs are turned. Both 0 where codes may be negative: the second are then no noise.
     """
 
     squares: float
     sizes: float
     n_rows: int
     uses: NDArray[np.int64]
-    below: int = 0
-    mirrored: int = 0
-
-
-def least_near(threshold: float) -> float:
-    """Return the lower end of what is just below a threshold."""
-    return (1.0 - WIDTH) * threshold
-
-
-def rows_apart(n_rows: int) -> int:
-    """Return the distance of the rows of a mini-batch whose inner products are looked at."""
-    return -(-n_rows // PROBED)
 
 
 class RunningThreshold:
@@ -97,19 +74,26 @@ class RunningThreshold:
     ----------
     array : ndarray of shape (M,), float32
         Where they start; zeros for a share of the size of the first rows' first codes.
+    n_features : int
+        Width of the rows, d.
+    slope : float, default=0
+        Where the slope starts.
 
     Attributes
     ----------
     array : ndarray of shape (M,), float32
-        The threshold of each atom.
+        The threshold of each atom where nothing is left of a row.
     common : float
         The one of atoms that fire seldom: t.
+    slope : float
+        By how much that one is higher per squared norm of what is left.
     """
 
-    def __init__(self, array: NDArray[np.float32]) -> None:
+    def __init__(self, array: NDArray[np.float32], n_features: int, slope: float = 0.0) -> None:
         self.array = array
         self.common = float(array.max())
-        self._share = FIRST_SHARE
+        self.slope = slope
+        self._n_features = n_features
         self._sums = np.zeros(4)
         self._uses = np.zeros(len(array))
 
@@ -118,8 +102,10 @@ class RunningThreshold:
         sizes = np.abs(first, dtype=np.float64)
         if self.common != 0.0 or not sizes.any():
             return self
-        common = FIRST_SHARE * float(sizes @ sizes / sizes.sum())
-        return RunningThreshold(np.full_like(self.array, common))
+        size = float(sizes @ sizes / sizes.sum())
+        # As if all atoms fired equally often, and one on every row.
+        slope = (SPREAD + float(np.log(len(self.array)))) / (self._n_features * size)
+        return RunningThreshold(np.full_like(self.array, SHARE * size), self._n_features, slope)
 
     def after(self, seen: Seen) -> RunningThreshold:
         """Return the thresholds after a step that saw this; without any codes they fall."""
@@ -127,28 +113,30 @@ class RunningThreshold:
         steps = min(self._sums[3] + 1.0, MEMORY)
         keep = 1.0 - 1.0 / steps
         sums = keep * self._sums[:3] + (seen.squares, seen.sizes, seen.n_rows)
-        if seen.sizes == 0.0:
-            sums[0] *= 1.0 - GAIN
-            there.common *= 1.0 - GAIN
-        there._sums = np.array([*sums, steps])
         there._uses = keep * self._uses + seen.uses
-        if seen.below + seen.mirrored > 0:
-            noise, wanted = seen.mirrored, NOISE * seen.below
-            moved = self._share * math.exp(GAIN * (noise - wanted) / (noise + wanted))
-            there._share = min(max(moved, SHARES[0]), SHARES[1])
+        if seen.sizes == 0.0:
+            sums[0] *= 1.0 - PACE
+            there.common *= 1.0 - PACE
+        there._sums = np.array([*sums, steps])
         if sums[1] > 0.0:
-            there.common = there._share * float(sums[0] / sums[1])
+            size = float(sums[0] / sums[1])
+            there.common = SHARE * size
+            surprise = _surprise(there._uses, float(sums[2]))[there._uses >= 1.0]
+            slope = float(surprise.mean()) / (self._n_features * size) if len(surprise) else 0.0
+            there.slope = min(slope, (1.0 + PACE) * self.slope) if self.slope > 0.0 else slope
+        if seen.sizes == 0.0:
+            there.slope = (1.0 - PACE) * self.slope
         there.array = (there.common * relative(there._uses, float(sums[2]))).astype(np.float32)
         return there
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """Return what the next ones depend on."""
-        numbers = np.array([self.common, self._share, *self._sums])
+        numbers = np.array([self.common, self.slope, *self._sums])
         return {"threshold_numbers": numbers, "threshold_uses": self._uses}
 
     def set_arrays(self, arrays: dict[str, NDArray[np.float64]]) -> None:
         """Take back what `arrays` returned."""
-        self.common, self._share, *sums = map(float, arrays["threshold_numbers"])
+        self.common, self.slope, *sums = map(float, arrays["threshold_numbers"])
         self._sums = np.array(sums)
         self._uses = np.array(arrays["threshold_uses"], dtype=np.float64)
 
@@ -168,8 +156,12 @@ def relative(uses: NDArray[np.float64], n_rows: float) -> NDArray[np.float64]:
     ndarray of shape (M,), float64
         At most 1.
     """
-    surprise = SPREAD + np.log((n_rows + 1.0) / (uses + 1.0))
-    fired = uses >= 1.0
+    surprise, fired = _surprise(uses, n_rows), uses >= 1.0
     if not fired.any():
         return np.ones(len(uses))
     return np.asarray(np.sqrt(np.minimum(surprise / surprise[fired].mean(), 1.0)))
+
+
+def _surprise(uses: NDArray[np.float64], n_rows: float) -> NDArray[np.float64]:
+    """Return c + log 1/f of each atom."""
+    return SPREAD + np.log((n_rows + 1.0) / (uses + 1.0))

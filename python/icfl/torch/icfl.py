@@ -13,9 +13,15 @@ from torch import Tensor
 
 from icfl.coding.coders import OwnThresholds, Pursuit
 from icfl.exceptions import InputError
-from icfl.learning.pursuit import active_atoms, grows, learning_coder, with_thresholds
+from icfl.learning.pursuit import (
+    active_atoms,
+    fitted_thresholds,
+    grows,
+    learning_coder,
+    with_thresholds,
+)
 from icfl.learning.stepper import Arrays, Moment, Outcome
-from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
+from icfl.learning.threshold import RunningThreshold, Seen
 from icfl.torch.adam import Tensors
 from icfl.torch.arrays import to_device
 from icfl.torch.backend import TorchBackend
@@ -104,9 +110,7 @@ class TorchPursuitStepper(DeviceStepper):
         if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
         if threshold is not None:
-            left = residual[:: rows_apart(measured.n_rows)]
-            seen = self._seen(codes, left, threshold.array[:n_active], measured.n_rows)
-            threshold = threshold.after(seen)
+            threshold = threshold.after(self._seen(codes, measured.n_rows))
         self._after = after, threshold
         return found
 
@@ -117,10 +121,7 @@ class TorchPursuitStepper(DeviceStepper):
 
     def fitted(self) -> Arrays:
         """Return dictionary and bias, and thresholds where atoms have their own."""
-        host = super().fitted()
-        if self.threshold is not None:
-            host["threshold"] = self.threshold.array
-        return host
+        return super().fitted() | fitted_thresholds(self._pursuit_coder, self.threshold)
 
     def grows(self, moment: Moment) -> bool:
         """Whether the update will learn with more iterations, or more atoms, later."""
@@ -152,24 +153,14 @@ class TorchPursuitStepper(DeviceStepper):
         parts = self._group.gather(products.amax(dim=1))
         return np.concatenate([part.numpy(force=True) for part in parts])
 
-    def _seen(
-        self, codes: Tensor, left: Tensor, thresholds: NDArray[np.float32], n_rows: int
-    ) -> Seen:
-        """Return what the thresholds are set by, of the `n_rows` rows of all processes.
-
-        `left` is the residual of some rows, `thresholds` are those of the active atoms.
-        """
+    def _seen(self, codes: Tensor, n_rows: int) -> Seen:
+        """Return what the thresholds are set by, of the `n_rows` rows of all processes."""
         sizes = codes.to(wide(codes.device)).abs()
         sums = torch.stack([sizes.square().sum(), sizes.sum()])
-        if self._pursuit_coder.selection == "positive":
-            products = left @ self.update.components[: len(thresholds)].T
-            limits = to_device(thresholds, left.device)
-            near = [_just_below(signed, limits) for signed in (products, -products)]
-            sums = torch.cat([sums, torch.stack(near)])
         uses = (codes != 0).sum(dim=0)
         self._group.sum([sums, uses])
-        squares, total, *counts = sums.tolist()
-        return Seen(squares, total, n_rows, uses.numpy(force=True), *map(int, counts))
+        squares, total = sums.tolist()
+        return Seen(squares, total, n_rows, uses.numpy(force=True))
 
     def _coder(self) -> Pursuit | OwnThresholds:
         return with_thresholds(self._pursuit_coder, self.threshold)
@@ -179,8 +170,3 @@ class TorchPursuitStepper(DeviceStepper):
 
     def _move_to(self, device: torch.device) -> None:
         self.update = self.update.to(device)
-
-
-def _just_below(products: Tensor, limits: Tensor) -> Tensor:
-    """Return how many of the products (n, M) are just below the limits (M,)."""
-    return ((products > least_near(1.0) * limits) & (products <= limits)).sum()

@@ -77,6 +77,7 @@ class Orthogonal:
         scores, chosen = first, first.new_zeros((len(start), 0), dtype=torch.long)
         values = first.new_zeros((len(start), 0))
         goes_on = torch.ones_like(entry, dtype=torch.bool)
+        taken = goes_on.new_zeros((len(start), 0))
         for _ in range(self._most):
             ranks = scores.abs() if self._coder.selection == "absolute" else scores
             # An atom joins once; what its score is now is rounding.
@@ -90,9 +91,39 @@ class Orthogonal:
             # Rows that have ended carry on with a coefficient of zero.
             kept = torch.nn.functional.pad(values, (0, 1))
             chosen, values = wider, torch.where(goes_on[:, None], solved, kept)
+            taken = torch.cat([taken, goes_on[:, None]], dim=1)
             fitted = torch.bmm(values[:, None], self._atoms[chosen])[:, 0]
             scores = (start - fitted) @ self._atoms.T
+        if self._coder.threshold_slope > 0.0:
+            values = self._pruned(start, chosen, taken, entry)
         codes.scatter_add_(1, chosen, values)
+
+    def _pruned(self, start: Tensor, chosen: Tensor, taken: Tensor, entry: Tensor) -> Tensor:
+        """Return coefficients (n, k) without the atoms that are too weak for what is left."""
+        device = start.device
+        start, rows = start.to(wide(device)), self._atoms[chosen].to(wide(device))
+        gram, target = rows @ rows.mT, (rows @ start[:, :, None])[:, :, 0]
+        weak = taken.any(dim=1)
+        while True:
+            # An atom that is not there has the equation a = 0.
+            pair = taken[:, :, None] & taken[:, None, :]
+            kept = torch.where(pair, gram, 0).diagonal_scatter(
+                torch.where(taken, gram.diagonal(dim1=1, dim2=2), 1), dim1=1, dim2=2
+            )
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(kept))
+            values = (inverse @ torch.where(taken, target, 0)[:, :, None])[:, :, 0]
+            if not bool(weak.any()):
+                return torch.where(taken, values, 0).to(self._atoms.dtype)
+            left = start - (values[:, None] @ rows)[:, 0]
+            limits = entry + self._coder.threshold_slope * left.square().sum(dim=1)
+            # Against what the others leave.
+            scores = values / inverse.diagonal(dim1=1, dim2=2)
+            ranks = scores.abs() if self._coder.selection == "absolute" else scores
+            rank, weakest = torch.where(taken, ranks, torch.inf).min(dim=1)
+            weak = rank <= limits
+            taken = taken.scatter(
+                1, weakest[:, None], taken.gather(1, weakest[:, None]) & ~weak[:, None]
+            )
 
     def _solve(self, chosen: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Return least-squares coefficients (n, k), and whether the last atom is independent."""

@@ -79,10 +79,10 @@ class Parting(NamedTuple):
 def limit_for(n_components: int, n_features: int) -> float:
     """Return the cosine above which two atoms hold something in common.
 
-    Of M random directions in d dimensions about sqrt(M) / 20 pairs have a cosine above
-    sqrt(3 ln M / d), which is no sign of anything; above 1 nothing is.
+    Of M random directions in d dimensions about M / 18 pairs have a cosine above sqrt(2 ln M / d),
+    which is no sign of anything; above 1 nothing is.
     """
-    return max(LOWEST_LIMIT, math.sqrt(3.0 * math.log(max(n_components, 2)) / n_features))
+    return max(LOWEST_LIMIT, math.sqrt(2.0 * math.log(max(n_components, 2)) / n_features))
 
 
 def disentangled(

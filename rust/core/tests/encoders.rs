@@ -125,7 +125,7 @@ fn omp_agrees_with_float64() {
     let thresholds = prop_oneof![Just(0.0f32), 0.05f32..0.8];
     let options = (1usize..12, thresholds, selections());
     let omp = options.prop_map(|(n_nonzero, threshold, selection)| {
-        Encoder::Omp(Omp { n_nonzero, threshold, selection, use_gram: true })
+        Encoder::Omp(Omp { n_nonzero, threshold, threshold_slope: 0.0, selection, use_gram: true })
     });
     agrees(omp, 0.6);
 }
@@ -138,7 +138,8 @@ fn encoders() -> Vec<Encoder> {
         selection,
         use_gram: true,
     };
-    let omp = |selection| Omp { n_nonzero: 6, threshold: 0.0, selection, use_gram: true };
+    let omp =
+        |selection| Omp { n_nonzero: 6, threshold: 0.0, threshold_slope: 0.0, selection, use_gram: true };
     let families = [
         Encoder::TopK(5),
         Encoder::Icfl(icfl(0.0, Selection::Positive)),
@@ -263,7 +264,13 @@ fn more_nonzeros_than_atoms() {
         selection: Selection::Positive,
         use_gram: true,
     };
-    let omp = Omp { n_nonzero: 99, threshold: 0.0, selection: Selection::Absolute, use_gram: true };
+    let omp = Omp {
+        n_nonzero: 99,
+        threshold: 0.0,
+        threshold_slope: 0.0,
+        selection: Selection::Absolute,
+        use_gram: true,
+    };
     for (encoder, full) in
         [(Encoder::TopK(99), false), (Encoder::Icfl(icfl), true), (Encoder::Omp(omp), true)]
     {

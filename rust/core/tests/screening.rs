@@ -83,7 +83,7 @@ fn icfl(n_iterations: usize, atoms_per_iteration: usize, threshold: f32, selecti
 }
 
 fn omp(n_nonzero: usize, threshold: f32, selection: Selection) -> Encoder {
-    Encoder::Omp(Omp { n_nonzero, threshold, selection, use_gram: false })
+    Encoder::Omp(Omp { n_nonzero, threshold, threshold_slope: 0.0, selection, use_gram: false })
 }
 
 /// Pursuits with every kind of threshold and one to five atoms a round.

@@ -123,7 +123,7 @@ impl PyDictionary {
     }
 
     /// Orthogonal matching pursuit.
-    #[pyo3(signature = (X, bias, n_nonzero, threshold, selection, use_gram, n_jobs))]
+    #[pyo3(signature = (X, bias, n_nonzero, threshold, threshold_slope, selection, use_gram, n_jobs))]
     fn encode_omp<'py>(
         &self,
         py: Python<'py>,
@@ -131,11 +131,13 @@ impl PyDictionary {
         bias: Option<PyReadonlyArray1<'py, f32>>,
         n_nonzero: usize,
         threshold: f32,
+        threshold_slope: f32,
         selection: &str,
         use_gram: bool,
         n_jobs: Option<usize>,
     ) -> PyResult<NewCodeArrays<'py>> {
-        let options = Omp { n_nonzero, threshold, selection: self::selection(selection)?, use_gram };
+        let selection = self::selection(selection)?;
+        let options = Omp { n_nonzero, threshold, threshold_slope, selection, use_gram };
         self.encode(py, &X, &bias, n_jobs, |inputs, team| encode::encode_omp(inputs, &options, team))
     }
 

@@ -48,7 +48,13 @@ fn icfl(
 }
 
 fn omp(s: Setting, use_gram: bool) -> Work {
-    let options = Omp { n_nonzero: NON_ZEROS, threshold: 0.0, selection: Selection::Absolute, use_gram };
+    let options = Omp {
+        n_nonzero: NON_ZEROS,
+        threshold: 0.0,
+        threshold_slope: 0.0,
+        selection: Selection::Absolute,
+        use_gram,
+    };
     encoder(s, use_gram, move |inputs| encode_omp(inputs, &options, &alone()))
 }
 

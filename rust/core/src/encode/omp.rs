@@ -2,7 +2,8 @@
 //!
 //! Each step takes the atom with the largest score against the residual and refits all coefficients
 //! (Pati et al. 1993; the Gram form is Batch-OMP, Rubinstein, Zibulevsky & Elad 2008). A sample ends
-//! early when no score exceeds its entry score, or when the best atom depends on those chosen.
+//! early when no score exceeds its entry score, or when the best atom depends on those chosen. Then atoms
+//! that are too weak for what is left of the sample may go again, see [`Omp::threshold_slope`].
 
 use super::by_gram::each_sample;
 use super::solve::Cholesky;
@@ -11,6 +12,7 @@ use crate::aligned::Aligned;
 use crate::codes::Codes;
 use crate::dictionary::Dictionary;
 use crate::error::Result;
+use crate::kernels::Simd;
 use crate::screen::shortlist::{Search, Wanted};
 use crate::team::Team;
 use crate::top::Top;
@@ -22,6 +24,8 @@ pub struct Omp {
     pub n_nonzero: usize,
     /// An atom joins only while its score exceeds this; not negative.
     pub threshold: f32,
+    /// Above zero, atoms have to exceed the threshold and this times the squared residual to stay.
+    pub threshold_slope: f32,
     /// How atoms are ranked.
     pub selection: Selection,
     /// Work on the Gram matrix of the dictionary.
@@ -82,6 +86,30 @@ impl Fit {
         steps.iter_mut().zip(&self.coefficients).for_each(|(step, &a)| *step -= a as f32);
     }
 
+    /// Drops the weakest atom while its score against what the others leave is not above
+    /// `entry + slope ‖residual‖²`, and fits those that stay again.
+    fn prune(&mut self, entry: f32, options: &Omp, residual: &[f32], simd: Simd) {
+        if options.threshold_slope <= 0.0 {
+            return;
+        }
+        let mut squared = f64::from(simd.dot(residual, residual));
+        loop {
+            self.cholesky.solve(&mut self.coefficients);
+            let variances = self.cholesky.variances();
+            let ranks =
+                self.coefficients.iter().zip(variances).map(|(&a, variance)| match options.selection {
+                    Selection::Positive => a / variance,
+                    Selection::Absolute => a.abs() / variance,
+                });
+            let Some((weakest, rank)) = ranks.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)) else { return };
+            if rank > f64::from(entry) + f64::from(options.threshold_slope) * squared {
+                return;
+            }
+            squared += self.cholesky.remove(weakest);
+            self.atoms.remove(weakest);
+        }
+    }
+
     fn finish(&mut self, out: &mut Codes) {
         let coefficients = self.coefficients.iter().map(|&a| a as f32);
         let mut entries: Vec<_> = self.atoms.iter().copied().zip(coefficients).collect();
@@ -104,6 +132,7 @@ fn with_gram(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result<Code
             fit.change(steps);
             scores.refit(&fit.atoms, steps);
         }
+        fit.prune(sample.entry, options, sample.residual, dictionary.simd());
         fit.finish(out);
     })
 }
@@ -133,7 +162,10 @@ fn with_residuals(inputs: &Inputs<'_>, options: &Omp, team: &Team<'_>) -> Result
                 break;
             }
         }
-        fits.iter_mut().for_each(|fit| fit.finish(out));
+        for ((fit, &floor), residual) in fits.iter_mut().zip(&floors).zip(residuals.chunks(d)) {
+            fit.prune(floor, options, residual, dictionary.simd());
+            fit.finish(out);
+        }
         Ok(())
     })
 }
