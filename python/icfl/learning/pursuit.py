@@ -15,11 +15,13 @@ from icfl.coding.coders import (
     OrthogonalPursuit,
     OwnThresholds,
     Pursuit,
+    codes_of,
     compiled,
     gram_pays,
+    join_codes,
 )
 from icfl.learning.stepper import Arrays, Moment, Outcome, raising_floating_point_error
-from icfl.learning.threshold import RunningThreshold, Seen
+from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
 from icfl.updates import UpdateState
 
 __all__ = ["PursuitStepper"]
@@ -67,7 +69,8 @@ class PursuitStepper:
             threshold = threshold.begun(self._first_codes(X, n_active))
         shortened = learning_coder(self._coder, self.update, moment.progress)
         coder = with_thresholds(shortened, threshold)
-        codes = self._encode(X, coder, n_active)
+        dictionary = self._dictionary(coder, n_active)
+        codes = self._encode(X, coder, dictionary)
         after = self.update.step(
             X,
             codes,
@@ -81,7 +84,7 @@ class PursuitStepper:
             X, codes, self.update.components, self.update.bias, self._n_jobs
         )
         if threshold is not None:
-            threshold = threshold.after(_seen(codes, len(X), len(self.update.components)))
+            threshold = threshold.after(self._seen(X, codes, dictionary, threshold))
         self._after = after, threshold
         return Outcome.of_codes(codes, measured, after.n_replaced)
 
@@ -98,7 +101,7 @@ class PursuitStepper:
     def encode(self, X: NDArray[np.float32]) -> Codes:
         """Encode with all iterations."""
         coder = with_thresholds(self._coder, self.threshold)
-        return self._encode(X, coder, len(self.update.components))
+        return self._encode(X, coder, self._dictionary(coder, len(self.update.components)))
 
     def decode(self, codes: Codes) -> NDArray[np.float32]:
         """Return what codes stand for."""
@@ -129,10 +132,12 @@ class PursuitStepper:
             return compiled(coder, atoms)
 
     def _encode(
-        self, X: NDArray[np.float32], coder: Pursuit | OwnThresholds, n_active: int
+        self,
+        X: NDArray[np.float32],
+        coder: Pursuit | OwnThresholds,
+        dictionary: _core.Dictionary,
     ) -> Codes:
-        dictionary = self._dictionary(coder, n_active)
-        use_gram = gram_pays(n_active, self._batch_size, coder.rounds)
+        use_gram = gram_pays(dictionary.n_components, self._batch_size, coder.rounds)
         return coder.encode(dictionary, X, self.update.bias, use_gram=use_gram, n_jobs=self._n_jobs)
 
     def _first_codes(self, X: NDArray[np.float32], n_active: int) -> NDArray[np.float32]:
@@ -141,6 +146,33 @@ class PursuitStepper:
         dictionary = self._dictionary(self._coder, n_active)
         with raising_floating_point_error():
             return dictionary.encode_topk(X, bias, 1, cast(Any, selection), self._n_jobs)[2]
+
+    def _seen(
+        self,
+        X: NDArray[np.float32],
+        codes: Codes,
+        dictionary: _core.Dictionary,
+        threshold: RunningThreshold,
+    ) -> Seen:
+        """Return what the thresholds are set by."""
+        sizes, n_components = np.abs(codes[2], dtype=np.float64), len(self.update.components)
+        uses = np.bincount(codes[1], minlength=n_components)
+        seen = Seen(float(sizes @ sizes), float(sizes.sum()), len(X), uses)
+        if self._coder.selection != "positive":
+            return seen
+        every, common = rows_apart(len(X)), threshold.common
+        some = codes_of(join_codes([codes], n_components)[::every])
+        left = X[::every] - self.decode(some)
+        if isinstance(self._coder, OrthogonalPursuit):
+            left /= threshold.multiples(np.square(left).sum(axis=1))[:, None]
+        with raising_floating_point_error():
+            below, mirrored = (
+                dictionary.encode_above(rows, None, least_near(common), self._n_jobs)[2]
+                for rows in (left, -left)
+            )
+        return seen._replace(
+            below=int((below <= common).sum()), mirrored=int((mirrored <= common).sum())
+        )
 
 
 def learning_coder(coder: Pursuit, update: Any, progress: float | None) -> Pursuit:
@@ -163,12 +195,6 @@ def fitted_thresholds(coder: Pursuit, threshold: RunningThreshold | None) -> Arr
         return {}
     slope = {"threshold_slope": np.array(threshold.slope, dtype=np.float32)}
     return {"threshold": threshold.array} | (slope if isinstance(coder, OrthogonalPursuit) else {})
-
-
-def _seen(codes: Codes, n_rows: int, n_components: int) -> Seen:
-    sizes = np.abs(codes[2], dtype=np.float64)
-    uses = np.bincount(codes[1], minlength=n_components)
-    return Seen(float(sizes @ sizes), float(sizes.sum()), n_rows, uses)
 
 
 def active_atoms(update: Any, progress: float | None) -> int:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from icfl.coding.coders import OwnThresholds, Pursuit
+from icfl.coding.coders import OrthogonalPursuit, OwnThresholds, Pursuit
 from icfl.exceptions import InputError
 from icfl.learning.pursuit import (
     active_atoms,
@@ -21,7 +21,7 @@ from icfl.learning.pursuit import (
     with_thresholds,
 )
 from icfl.learning.stepper import Arrays, Moment, Outcome
-from icfl.learning.threshold import RunningThreshold, Seen
+from icfl.learning.threshold import RunningThreshold, Seen, least_near, rows_apart
 from icfl.torch.adam import Tensors
 from icfl.torch.arrays import to_device
 from icfl.torch.backend import TorchBackend
@@ -110,7 +110,10 @@ class TorchPursuitStepper(DeviceStepper):
         if not math.isfinite(found.sums[0]):
             raise FloatingPointError("what codes leave of the rows is not finite")
         if threshold is not None:
-            threshold = threshold.after(self._seen(codes, measured.n_rows))
+            left = residual[:: rows_apart(measured.n_rows)]
+            threshold = threshold.after(
+                self._seen(codes, left, threshold, n_active, measured.n_rows)
+            )
         self._after = after, threshold
         return found
 
@@ -153,14 +156,26 @@ class TorchPursuitStepper(DeviceStepper):
         parts = self._group.gather(products.amax(dim=1))
         return np.concatenate([part.numpy(force=True) for part in parts])
 
-    def _seen(self, codes: Tensor, n_rows: int) -> Seen:
-        """Return what the thresholds are set by, of the `n_rows` rows of all processes."""
+    def _seen(
+        self, codes: Tensor, left: Tensor, threshold: RunningThreshold, n_active: int, n_rows: int
+    ) -> Seen:
+        """Return what the thresholds are set by, of the `n_rows` rows of all processes.
+
+        `left` is the residual of some rows.
+        """
         sizes = codes.to(wide(codes.device)).abs()
         sums = torch.stack([sizes.square().sum(), sizes.sum()])
+        if self._pursuit_coder.selection == "positive":
+            if isinstance(self._pursuit_coder, OrthogonalPursuit):
+                left = left / threshold.multiples(left.square().sum(dim=1))[:, None]
+            products = left @ self.update.components[:n_active].T
+            limits = to_device(threshold.array[:n_active], left.device)
+            near = [_just_below(signed, limits) for signed in (products, -products)]
+            sums = torch.cat([sums, torch.stack(near)])
         uses = (codes != 0).sum(dim=0)
         self._group.sum([sums, uses])
-        squares, total = sums.tolist()
-        return Seen(squares, total, n_rows, uses.numpy(force=True))
+        squares, total, *counts = sums.tolist()
+        return Seen(squares, total, n_rows, uses.numpy(force=True), *map(int, counts))
 
     def _coder(self) -> Pursuit | OwnThresholds:
         return with_thresholds(self._pursuit_coder, self.threshold)
@@ -170,3 +185,8 @@ class TorchPursuitStepper(DeviceStepper):
 
     def _move_to(self, device: torch.device) -> None:
         self.update = self.update.to(device)
+
+
+def _just_below(products: Tensor, limits: Tensor) -> Tensor:
+    """Return how many of the products (n, M) are just below the limits (M,)."""
+    return ((products > least_near(1.0) * limits) & (products <= limits)).sum()
