@@ -25,7 +25,6 @@ from icfl.learning.threshold import (
     Seen,
     relative,
 )
-from icfl.metrics import recovery
 from icfl.torch import TorchBackend
 from icfl.torch.icfl import TorchPursuitStepper
 from icfl.torch.orthogonal import Orthogonal

@@ -136,6 +136,9 @@ def test_atoms_that_are_too_weak_for_what_is_left_go_again(
     for n_jobs in (1, 2):
         again = icfl.encode_omp(X, D, 8, threshold_slope=slope, n_jobs=n_jobs, **options)
         assert (again != found).nnz == 0
+    if alike:
+        options |= {"algorithm": "omp", "n_nonzero": 8, "threshold_slope": slope}
+        assert (icfl.SparseCoder(D, **options).transform(X) != found).nnz == 0
     coder = OrthogonalPursuit(8, 0.5, selection, slope)
     pursuit = coder if alike else OwnThresholds.of(coder, own.astype(np.float32))
     tensors = pursuit_of(pursuit, *map(torch.from_numpy, (D, bias)), 2**30, 1000)

@@ -173,7 +173,9 @@ def test_other_atoms_get_the_threshold_of_those_that_fire_seldom():
     options = {"n_iterations": 4, "atoms_per_iteration": 1, "random_state": 0, "max_iter": 3}
     model = icfl.ICFL(24, threshold="auto", **options).fit(rows)
     assert model.threshold_.min() < 0.9 * model.threshold_.max()
-    assert pursuit(model.components_[:3], model).threshold == model.threshold_.max()
+    other = pursuit(model.components_[:3], model)
+    assert other.threshold == model.threshold_.max()
+    assert other.threshold_slope == model.threshold_slope_ > 0.0
     paper = icfl.ICFL(24, refit="block", threshold=-np.inf, **options).fit(rows)
     assert pursuit(paper.components_, paper).threshold == -np.inf
 

@@ -14,13 +14,13 @@ from sklearn.metrics import f1_score, precision_recall_curve
 
 import icfl
 from icfl.datasets import SyntheticBenchmark, make_synthetic_benchmark
-from icfl.learning.threshold import relative
+from icfl.learning.threshold import relative, slope_of
 
 from .entrants import ICFL, PLANTED, Entrant, available
 from .markdown import Column, is_wanted, note, row, start
 from .truth import N_TEST, SEED_OF_FIT, Truth, found, found_by, test_rows
 
-THRESHOLDS = (1.5, 2.0, 2.25, 2.5, 2.75, 3.0)
+THRESHOLDS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
 MOST_ATOMS = 60
 N_CHOOSE = 4096
 """Rows on which the threshold of the true atoms is chosen."""
@@ -29,7 +29,7 @@ MANY_ROWS = 1e9
 N_PROBED, PROBE_ROWS = 50, 131_072
 """Features that probes are learnt for, evenly spaced by frequency; rows that they learn from."""
 TRUE_ATOMS, PROBES = "true atoms", "probes with labels"
-ONE_THRESHOLD = "true atoms, one threshold"
+ONE_THRESHOLD, ALL_ATOMS = "true atoms, one threshold", "true atoms, of all features"
 NAN = float("nan")
 COLUMNS = (
     Column("F1", "f1"),
@@ -84,8 +84,9 @@ def run(options: argparse.Namespace) -> None:
     rows: dict[str, Callable[[Problem, int], Mapping[str, float]]] = {
         entrant.name: lambda p, s, e=entrant: _fitted(e, p, s, options) for entrant in entrants
     }
-    rows[TRUE_ATOMS] = lambda p, _: ceiling(p, options.n_jobs, by_rate=True)
+    rows[TRUE_ATOMS] = lambda p, _: ceiling(p, options.n_jobs)
     rows[ONE_THRESHOLD] = lambda p, _: ceiling(p, options.n_jobs, by_rate=False)
+    rows[ALL_ATOMS] = lambda p, _: ceiling(p, options.n_jobs, of_all=True)
     rows[PROBES] = lambda p, _: probed(p, options.tiny)
     each: list[str] = []
     for name, measure in rows.items():
@@ -128,18 +129,26 @@ def _fitted(
     return {"seconds": time.perf_counter() - began, **found_by(model, problem.truth)}
 
 
-def ceiling(problem: Problem, n_jobs: int | None, *, by_rate: bool) -> Mapping[str, float]:
+def ceiling(
+    problem: Problem, n_jobs: int | None, *, by_rate: bool = True, of_all: bool = False
+) -> Mapping[str, float]:
     """Return what the most frequent true atoms find, at the threshold of the best F1.
 
     Nothing is learnt, and the threshold is chosen on rows that are judged; it is the same for all
-    atoms or, `by_rate`, multiplied by what the true rate of each gives. No learner of this size can
-    be expected to come above the second. "seconds" are those of coding the test rows.
+    atoms and rows or, `by_rate`, what ``threshold="auto"`` makes of true rates: its own for each
+    atom, higher for rows of which more is left. With `of_all`, rows are coded with the atoms of all
+    features, and the most frequent are judged as before. "seconds" are those of coding.
     """
     frequency = problem.bench.model.firing.frequency
-    chosen = np.sort(np.argsort(-frequency, kind="stable")[: problem.latents])
-    atoms, few = problem.truth.components[chosen], problem.truth.head(N_CHOOSE)
-    rates = MANY_ROWS * frequency[chosen]
-    own = relative(rates, MANY_ROWS) if by_rate else np.ones(len(chosen))
+    ranked = np.argsort(-frequency, kind="stable")
+    coded_by = np.sort(ranked if of_all else ranked[: problem.latents])
+    judged = np.flatnonzero(np.isin(coded_by, ranked[: problem.latents]))
+    atoms, few = problem.truth.components[coded_by], problem.truth.head(N_CHOOSE)
+    rates = MANY_ROWS * frequency[coded_by]
+    own = relative(rates, MANY_ROWS) if by_rate else np.ones(len(atoms))
+    values = problem.truth.codes.data.astype(np.float64)
+    size = float(values @ values / values.sum())
+    slope = slope_of(rates, MANY_ROWS, size, atoms.shape[1]) if by_rate else 0.0
 
     def coded(truth: Truth, threshold: float) -> Any:
         return icfl.encode_omp(
@@ -147,14 +156,16 @@ def ceiling(problem: Problem, n_jobs: int | None, *, by_rate: bool) -> Mapping[s
             atoms,
             min(MOST_ATOMS, *atoms.shape),
             threshold=threshold * own,
+            threshold_slope=slope,
             selection="positive",
             n_jobs=n_jobs,
-        )
+        )[:, judged]
 
-    best = max(THRESHOLDS, key=lambda t: found(coded(few, t), atoms, few)["f1"])
+    atoms_judged = atoms[judged]
+    best = max(THRESHOLDS, key=lambda t: found(coded(few, t), atoms_judged, few)["f1"])
     began = time.perf_counter()
     Z = coded(problem.truth, best)
-    return {"seconds": time.perf_counter() - began, **found(Z, atoms, problem.truth)}
+    return {"seconds": time.perf_counter() - began, **found(Z, atoms_judged, problem.truth)}
 
 
 def probed(problem: Problem, tiny: bool) -> Mapping[str, float]:

@@ -300,7 +300,7 @@ CODERS: Mapping[str, Callable[[Mapping[str, Any]], Coder]] = {
         check_count(o["n_nonzero"], "n_nonzero"), 1, o["threshold"], o["selection"] or "absolute"
     ),
     "omp": lambda o: OrthogonalPursuit(
-        o["n_nonzero"], o["threshold"], o["selection"] or "absolute"
+        o["n_nonzero"], o["threshold"], o["selection"] or "absolute", o["threshold_slope"]
     ),
 }
 """Algorithm name to coder, given the options of `SparseCoder`."""

@@ -42,6 +42,8 @@ class SparseCoder(DictionaryModel):
     threshold : float, default=0.0
         An atom joins only while its inner product with the residual exceeds this; for all
         algorithms but "topk".
+    threshold_slope : float, default=0.0
+        For "omp", by how much thresholds rise with what is left of a row; see `icfl.encode_omp`.
     selection : {"positive", "absolute"}, optional
         Rank atoms by signed or by absolute inner product. None is "positive" for "icfl" and
         "absolute" for "mp" and "omp".
@@ -87,6 +89,7 @@ class SparseCoder(DictionaryModel):
         n_iterations: int = 20,
         atoms_per_iteration: int = 5,
         threshold: float = 0.0,
+        threshold_slope: float = 0.0,
         selection: str | None = None,
         bias: ArrayLike | None = None,
         unit_norm_inputs: bool = False,
@@ -99,6 +102,7 @@ class SparseCoder(DictionaryModel):
         self.n_iterations = n_iterations
         self.atoms_per_iteration = atoms_per_iteration
         self.threshold = threshold
+        self.threshold_slope = threshold_slope
         self.selection = selection
         self.bias = bias
         self.unit_norm_inputs = unit_norm_inputs

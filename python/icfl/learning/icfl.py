@@ -67,8 +67,9 @@ class ICFL(Learner):
         An atom joins only while its inner product with the residual exceeds it, so easy rows end
         with fewer non-zeros. ``-inf`` is the published algorithm. "auto" gives every atom one of
         its own, which follows the size of the codes, the noise below them and how often the atom
-        fires while learning, and leaves the last ones in `threshold_`: for data that are sums of
-        few features, whose number varies from row to row; see the Notes.
+        fires while learning, and with ``refit="joint"`` is higher for rows of which more is left;
+        the last ones are `threshold_` and `threshold_slope_`. It is for data that are sums of few
+        features, whose number varies from row to row; see the Notes.
     selection : {"positive", "absolute"}, default="positive"
         Rank atoms by signed inner product, as published, or by its absolute value.
     update : {"online", "adam"} or an update of `icfl.updates`, default="online"
@@ -126,6 +127,9 @@ class ICFL(Learner):
     threshold_ : ndarray of shape (n_components,), float32
         Threshold of each atom under ``threshold="auto"``, and only then; what `icfl.encode_omp` and
         `icfl.encode_icfl` take as `threshold`.
+    threshold_slope_ : ndarray of shape (), float32
+        By how much thresholds rise with what is left of a row, where ``refit="joint"`` as well;
+        what `icfl.encode_omp` takes as `threshold_slope`.
     n_features_in_ : int
         Width of the data.
     n_steps_, n_iter_, n_samples_seen_ : int
@@ -172,13 +176,16 @@ class ICFL(Learner):
     So "online" finds true features where "adam" does not yet, and has no learning rate to choose;
     for dense codes of few dimensions "adam" reconstructs a little better.
 
-    ``threshold="auto"`` is a share t of Σ z² / Σ \|z\| over the codes of the last 100 mini-batches
-    or so. The share starts at 0.44, and with ``selection="positive"`` it is led, between 0.4 and
-    0.52, to where half of the inner products just below the threshold are noise, told by how many
-    there are of the opposite sign. An atom that is active on a share f of the rows has the
-    threshold t min(1, √((2 + log 1/f) / (2 + mean of log 1/f))): what is frequent needs less
-    evidence. It is for rows that are sums of few features of comparable size; on data that are not,
-    such as profiles of wells, it leaves very few non-zeros.
+    ``threshold="auto"`` asks whether an atom is the likelier explanation of what the others leave.
+    Its threshold is t + slope ‖residual‖². In it t is a share of τ = Σ z² / Σ \|z\|, the size of
+    codes over the last 100 mini-batches or so, and slope = (1 + mean of log 1/f) / (d τ), with f
+    the share of the rows that an atom is active on. The share of τ starts at 0.42, and with
+    ``selection="positive"`` it is led, between 0.32 and 0.5, to where two fifths of the inner
+    products just below the threshold are noise, told by how many there are of the opposite sign.
+    What is frequent needs less evidence: atom m has the threshold of all others times
+    min(1, √((1 + log 1/f_m) / (1 + mean of log 1/f))). It is for rows that are sums of few features
+    of comparable size; on data that are not, such as profiles of wells, it leaves very few
+    non-zeros.
 
     .. [2] `icfl.datasets.make_planted`: d = 128, 512 features, 3 seeds.
     .. [3] `icfl.datasets.load_cell_lines`, whitened, 512 atoms: each of 6 plates held out.

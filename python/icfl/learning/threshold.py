@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RunningThreshold", "Seen", "least_near", "relative", "rows_apart"]
+__all__ = ["RunningThreshold", "Seen", "least_near", "relative", "rows_apart", "slope_of"]
 
 FIRST_SHARE = 0.42
 """Before anything is known of the noise."""
@@ -161,8 +161,7 @@ class RunningThreshold:
         if sums[1] > 0.0:
             size = float(sums[0] / sums[1])
             there.common = there._share * size
-            surprise = _surprise(there._uses, float(sums[2]))[there._uses >= 1.0]
-            slope = float(surprise.mean()) / (self._n_features * size) if len(surprise) else 0.0
+            slope = slope_of(there._uses, float(sums[2]), size, self._n_features)
             there.slope = min(slope, (1.0 + PACE) * self.slope) if self.slope > 0.0 else slope
         if seen.sizes == 0.0:
             there.slope = (1.0 - PACE) * self.slope
@@ -204,6 +203,28 @@ def relative(uses: NDArray[np.float64], n_rows: float) -> NDArray[np.float64]:
     if not fired.any():
         return np.ones(len(uses))
     return np.asarray(np.sqrt(np.minimum(surprise / surprise[fired].mean(), 1.0)))
+
+
+def slope_of(uses: NDArray[np.float64], n_rows: float, size: float, n_features: int) -> float:
+    """Return by how much the common threshold rises per squared norm of what is left of a row.
+
+    Parameters
+    ----------
+    uses : ndarray of shape (M,), float64
+        On how many rows each atom was active.
+    n_rows : float
+        Of how many.
+    size : float
+        Of codes, τ.
+    n_features : int
+        Width of the rows, d.
+
+    Returns
+    -------
+    float
+    """
+    surprise = _surprise(uses, n_rows)[uses >= 1.0]
+    return float(surprise.mean()) / (n_features * size) if len(surprise) else 0.0
 
 
 def _surprise(uses: NDArray[np.float64], n_rows: float) -> NDArray[np.float64]:

@@ -68,6 +68,7 @@ def pursuit(atoms: NDArray[np.float32], model: Any) -> SparseCoder:
         n_iterations=model.n_iterations,
         atoms_per_iteration=model.atoms_per_iteration,
         threshold=_common_threshold(model),
+        threshold_slope=float(getattr(model, "threshold_slope_", 0.0)),
         selection=model.selection,
         bias=model.bias_,
         n_jobs=model.n_jobs,
