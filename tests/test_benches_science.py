@@ -123,12 +123,15 @@ def test_planted(tables):
     from science.entrants import PLANTED
 
     (rows,) = tables("planted", "--seeds", "1").values()
-    best = ["true atoms", "true atoms, one threshold", "probes with labels"]
+    best = ["true atoms", *(f"true atoms, {of}" for of in ("one threshold", "of all features"))]
+    best += ["probes with labels"]
     assert [row[0] for row in rows] == [*names(PLANTED), *best]
     for row in rows:  # with so few rows learnt from, no parent may have been found with a child
         check_numbers([[cell for cell in row if cell != "-"]], 1)
     assert all(row[9] == "-" or "-" not in row for row in rows[:-1])
-    assert rows[-3][3] == rows[-2][3] == "1.000"  # the true atoms are true
+    assert rows[-4][3] == rows[-3][3] == rows[-2][3] == "1.000"  # the true atoms are true
+    f1 = {row[0]: float(row[1].split()[0]) for row in rows}
+    assert f1["true atoms, of all features"] > f1["true atoms"]
     *_, probes = rows
     assert [i for i, cell in enumerate(probes) if cell != "-"] == [0, 1, 2, len(probes) - 1]
     assert float(probes[1].split()[0]) <= float(probes[2].split()[0])

@@ -150,9 +150,11 @@ class RunningThreshold:
         keep = 1.0 - 1.0 / steps
         sums = keep * self._sums[:3] + (seen.squares, seen.sizes, seen.n_rows)
         there._uses = keep * self._uses + seen.uses
-        if seen.sizes == 0.0:
+        silent = seen.sizes == 0.0
+        if silent:
             sums[0] *= 1.0 - PACE
             there.common *= 1.0 - PACE
+            there.slope *= 1.0 - PACE
         there._sums = np.array([*sums, steps])
         if seen.below + seen.mirrored > 0:
             noise, wanted = seen.mirrored, NOISE * seen.below
@@ -162,9 +164,8 @@ class RunningThreshold:
             size = float(sums[0] / sums[1])
             there.common = there._share * size
             slope = slope_of(there._uses, float(sums[2]), size, self._n_features)
-            there.slope = min(slope, (1.0 + PACE) * self.slope) if self.slope > 0.0 else slope
-        if seen.sizes == 0.0:
-            there.slope = (1.0 - PACE) * self.slope
+            if not silent:
+                there.slope = min(slope, (1.0 + PACE) * self.slope) if self.slope > 0.0 else slope
         there.array = (there.common * relative(there._uses, float(sums[2]))).astype(np.float32)
         return there
 
