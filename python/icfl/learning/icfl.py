@@ -182,7 +182,7 @@ class ICFL(Learner):
     the share of the rows that an atom is active on. The share of τ starts at 0.42, and with
     ``selection="positive"`` it is led, between 0.32 and 0.5, to where two fifths of the inner
     products just below the threshold are noise, told by how many there are of the opposite sign.
-    What is frequent needs less evidence: atom m has the threshold of all others times
+    What is frequent needs less evidence: that of atom m is multiplied by
     min(1, √((1 + log 1/f_m) / (1 + mean of log 1/f))). It is for rows that are sums of few features
     of comparable size; on data that are not, such as profiles of wells, it leaves very few
     non-zeros.
