@@ -183,3 +183,13 @@ def test_thresholds_of_a_model_that_were_changed_are_checked():
     model.threshold_ = model.threshold_[:5]
     with pytest.raises(InputError, match=r"threshold_ must have shape \(24,\)"):
         model.transform(X)
+
+
+def test_thresholds_learnt_in_blocks_can_be_used_jointly():
+    X = icfl.datasets.make_planted(300, 16, 24, n_active=2, random_state=0).X
+    options = {"n_iterations": 4, "atoms_per_iteration": 1, "max_iter": 1, "random_state": 0}
+    model = icfl.ICFL(24, refit="block", threshold="auto", unit_norm_inputs=False, **options)
+    Z = model.fit(X).set_params(refit="joint").transform(X)
+    arguments = {"threshold": model.threshold_, "bias": model.bias_, "selection": "positive"}
+    assert (icfl.encode_omp(X, model.components_, 4, **arguments) != Z).nnz == 0
+    assert Z.nnz > 0

@@ -295,7 +295,9 @@ class ICFL(Learner):
         own = check_vector(self.threshold_, "threshold_", len(self.components_))
         pursuit = self._pursuit()
         if isinstance(pursuit, OrthogonalPursuit):
-            pursuit = replace(pursuit, threshold_slope=float(self.threshold_slope_))
+            # None where codes were not refitted when it was learnt.
+            slope = float(getattr(self, "threshold_slope_", 0.0))
+            pursuit = replace(pursuit, threshold_slope=slope)
         return OwnThresholds.of(pursuit, cast(NDArray[np.float32], own))
 
     def _compiled(self, atoms: NDArray[np.float32]) -> _core.Dictionary:
