@@ -11,7 +11,7 @@ import torch
 from torch import distributed, multiprocessing
 
 import icfl
-from icfl.coding.coders import BlockPursuit
+from icfl.coding.coders import BlockPursuit, OrthogonalPursuit
 from icfl.exceptions import InputError
 from icfl.learning.stepper import Moment
 from icfl.learning.threshold import RunningThreshold
@@ -34,13 +34,16 @@ def autoencoder(activation):
     return stepper_for(activation, arrays=arrays_for(activation, seed=rank))
 
 
-def pursuit(update, threshold=None):
+BLOCK = BlockPursuit(3, 1, 0.0, "positive")
+
+
+def pursuit(update, threshold=None, coder=BLOCK):
     atoms = arrays_for("topk")["components"].copy()
     atoms[21:] = atoms[:3]
     atoms[21:, 0] += 0.3  # near duplicates, which are replaced
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     return TorchPursuitStepper(
-        BlockPursuit(3, 1, 0.0, "positive"),
+        coder,
         update,
         {"components": atoms, "bias": np.zeros(8, np.float32)},
         TorchBackend(),
@@ -50,8 +53,13 @@ def pursuit(update, threshold=None):
     )
 
 
-def thresholds():
-    return RunningThreshold(np.full(24, 0.5, np.float32), 8)
+def thresholds(slope=0.0):
+    return RunningThreshold(np.full(24, 0.5, np.float32), 8, slope)
+
+
+def with_a_slope():
+    """Codes that are refitted, with thresholds that rise with what is left of a row."""
+    return pursuit(Adam(1e-3), thresholds(0.05), OrthogonalPursuit(3, 0.0, "positive"))
 
 
 def learnt(stepper, share):
@@ -107,6 +115,7 @@ CASES = {
     "online": lambda share: learnt(pursuit(Online(replace_every=2)), share),
     "adam": lambda share: learnt(pursuit(Adam(1e-3)), share),
     "threshold": lambda share: learnt(pursuit(Adam(1e-3), thresholds()), share),
+    "slope": lambda share: learnt(with_a_slope(), share),
 }
 
 
