@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import icfl
 import oracles
+from entangled import DIMENSIONS, features, fires, rewritten, statistics
 from icfl.datasets import make_synthetic_benchmark
 from icfl.exceptions import InputError
 from icfl.metrics import recovery
@@ -17,20 +18,6 @@ from icfl.updates.disentangling import LEAST_LEFT, disentangled, limit_for
 from icfl.updates.online import ARRIVAL, EARLY, arrived
 from oracles import U
 from update_steps import advance, begin, gamma
-
-DIMENSIONS = 64
-
-
-def features(n, seed=0):
-    """Orthonormal directions."""
-    square = np.random.default_rng(seed).standard_normal((DIMENSIONS, DIMENSIONS))
-    return np.linalg.qr(square)[0][:n]
-
-
-def statistics(Z):
-    """A, s and n of codes (n, M)."""
-    Z = np.asarray(Z, dtype=np.float32)
-    return Z.T @ Z, Z.sum(axis=0), float(len(Z))
 
 
 def run(atoms, Z, norms=1.0, coherence_limit=0.9):
@@ -42,23 +29,6 @@ def run(atoms, Z, norms=1.0, coherence_limit=0.9):
     moved = np.flatnonzero(np.any(out != given, axis=1))
     assert set(moved) <= {one.atom for one in partings}
     return out, apart.tolist()
-
-
-def rewritten(Z, partings):
-    """Codes by the atoms after partings, in float64."""
-    Z = Z.astype(np.float64)
-    for atom, others, weights, left in partings:
-        Z[:, others] += np.outer(Z[:, atom], weights.astype(np.float64))
-        Z[:, atom] *= left
-    return Z
-
-
-def fires(*shares, n=1000):
-    """Codes of 2 that fire on given [from, to) shares of n samples."""
-    Z = np.zeros((n, len(shares)))
-    for m, (start, stop) in enumerate(shares):
-        Z[int(start * n) : int(stop * n), m] = 2.0
-    return Z
 
 
 def cosine(a, b):

@@ -22,6 +22,7 @@ from icfl.torch.memory import wide
 from icfl.torch.updates import DeviceUpdate, normalised
 from icfl.updates import Online
 from icfl.updates.disentangling import Parting, disentangled
+from icfl.updates.hedging import released
 from icfl.updates.online import (
     FEWEST_USES,
     SETTLE,
@@ -139,6 +140,8 @@ class DeviceOnline(DeviceUpdate):
             after._replace(empty, x, codes, moment.rng)
         if due and within(self._options.disentangle, progress):
             after._disentangle(active, progress)
+            if progress is None or progress < SETTLE:
+                after._release(active)
         return after
 
     def _accumulated(self, x: Tensor, codes: Tensor, n_rows: int, keep: float) -> Statistics:
@@ -166,6 +169,25 @@ class DeviceOnline(DeviceUpdate):
             known.recode(parting)
         if early(self._n_batches, self._options.memory, progress):
             known.clear(self._there(apart))
+
+    def _release(self, active: int) -> None:
+        if self._coherence_limit is None:
+            return
+        known, (m, _) = self._statistics, self.components.shape
+        atoms, partings, places = released(
+            self.components[:active].numpy(force=True),
+            known.code_products.view(m, m)[:active, :active].numpy(force=True),
+            known.code_sums[:active].numpy(force=True),
+            known.weight,
+        )
+        if len(places) == 0:
+            return
+        self.components[:active] = self._there(atoms)  # a new tensor of this step
+        known.clear(self._there(places))
+        for parting in partings:
+            known.recode(parting)
+        self._uses[places] = FEWEST_USES
+        self.n_replaced += len(places)
 
     def _replace(
         self, freed: NDArray[np.int64], x: Tensor, codes: Tensor, rng: np.random.Generator

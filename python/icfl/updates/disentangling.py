@@ -5,17 +5,13 @@ parent, and "parent and child" in one atom saves a non-zero: sparsity and recons
 to the two atoms, whatever is true (absorption: Chanin et al., arXiv:2409.14507). What decides
 against it here is that features lie in directions of their own:
 
-- A *companion* of atom m is one that fires more often than m, and that is missing on the samples on
-  which m fires at most half as often as elsewhere. As its coefficient can make good for any part of
-  it in d_m, data say nothing about that part, and d_m gives it up: it becomes orthogonal to its
-  companions.
+- A *companion* of atom m is there on nearly all samples on which m fires, and on others
+  (`icfl.updates.companions`). As its coefficient can make good for any part of it in d_m, data say
+  nothing about that part, and d_m gives it up: it becomes orthogonal to its companions.
 - Two atoms may hold the same feature and never fire together, as "parent" and "parent and child"
   do. Of two with a larger cosine than `limit_for` says, the less used one keeps what is orthogonal
   to the other. Atoms that are so near that the coherence limit calls one of them redundant are left
   to replacement: what is left of such an atom is noise.
-
-How often atoms fire, and together, is read from the statistics of the online update: with
-A = Σ z zᵀ and s = Σ z, atom m fires s_m² / A_mm times, with codes of the size A_mm / s_m.
 
 Taken alone this would not last. The statistics are of codes by the atoms as they were, "parent and
 child" among them, and the next sweep would move the atoms back to where those codes have their
@@ -38,12 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
+from icfl.updates.companions import companions, firing
 
 __all__ = ["Parting", "disentangled", "limit_for"]
 
-MISSING = 0.5
-"""How often a companion may be missing, as a share of how often it is missing overall. Counted
-without regard to the latter, features that fire on half of all samples would be everyone's."""
 LOWEST_LIMIT = 0.3
 """Two of three features in common have a cosine of 0.82, one of two 0.71, one of two each 0.5;
 atoms on the way there have less."""
@@ -54,8 +48,6 @@ LEAST_LEFT = 0.2
 """Norm of what has to be left of a unit atom, where the coherence limit does not ask for more."""
 CONDITION = 0.05
 """Directions in which the others are smaller than this, relative to the largest, are not theirs."""
-BLOCK = 1 << 22
-"""Entries of A that are looked at together."""
 
 
 class Parting(NamedTuple):
@@ -127,18 +119,14 @@ def disentangled(
     norms = np.linalg.norm(components, axis=1)
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     atoms = components * scale[:, None]
-    energy = code_products.diagonal().astype(np.float64)
-    # Atoms that are mostly part of a sum with a negative sign are nobody's companions.
-    fires = (code_sums > 0) & (energy > 0)
-    sums = code_sums.astype(np.float64)
-    uses = np.divide(sums, energy, out=np.zeros_like(energy), where=fires) * sums
+    known = firing(code_products, code_sums)
     least = max(LEAST_LEFT, math.sqrt(1.0 - coherence_limit**2))
     parting = [
         _parted(atoms, atom, others, least)
-        for atom, others in _companions(code_products, sums, energy, uses, weight)
+        for atom, others in companions(code_products, code_sums, weight, known)
     ]
     limit = limit_for(*components.shape)
-    shared = list(_without_shared(atoms, uses, limit, least, n_jobs)) if limit < 1.0 else []
+    shared = list(_without_shared(atoms, known.uses, limit, least, n_jobs)) if limit < 1.0 else []
     done = [one for one in parting + shared if one is not None]
     # The others keep their bits.
     moved = sorted({one.atom for one in done})
@@ -147,28 +135,6 @@ def disentangled(
     # Of unit atoms so far.
     partings = [p._replace(weights=p.weights * scale[p.others] * norms[p.atom]) for p in done]
     return result, partings, np.array(sorted({p.atom for p in shared}), dtype=np.int64)
-
-
-def _companions(
-    products: NDArray[np.float32],
-    sums: NDArray[np.float64],
-    energy: NDArray[np.float64],
-    uses: NDArray[np.float64],
-    weight: float,
-) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Yield atoms that have companions, the most used first, and these."""
-    fires = uses > 0
-    size = np.divide(energy, sums, out=np.zeros_like(energy), where=fires)
-    # Least n_mj / n_m, with n_mj = A_mj / (size_m size_j) and n_m = s_m / size_m.
-    share = 1.0 - MISSING * (1.0 - uses / weight)
-    found: list[tuple[int, NDArray[np.intp]]] = []
-    step = max(1, BLOCK // len(uses))
-    for first in range(0, len(uses), step):
-        rows = slice(first, first + step)
-        least = np.outer(sums[rows], share * size)
-        joint = (products[rows] > least) & (uses > uses[rows, None]) & fires[rows, None]
-        found += [(first + int(m), np.flatnonzero(joint[m])) for m in np.flatnonzero(joint.any(1))]
-    yield from sorted(found, key=lambda pair: -uses[pair[0]])
 
 
 def _without_shared(

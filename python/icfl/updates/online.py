@@ -18,7 +18,9 @@ have no atom at all. So every few steps places are freed and given to what is re
   proportional to ‖r‖², and its statistics start anew; what it explained the others take over.
 - Atoms that hold the same feature are then taken apart, and their codes rewritten with them:
   `icfl.updates.disentangling`. Early on, what an atom has left then starts anew: its few codes were
-  those of the mixture, and it would have to outweigh them before it could go anywhere else.
+  those of the mixture, and it would have to outweigh them before it could go anywhere else. A child
+  that its parent's atom holds gets the place of the atom that explains least:
+  `icfl.updates.hedging`.
 
 Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
 each from a residual: what many samples have in common gets its atom before what few have, and what
@@ -43,6 +45,7 @@ from icfl import _core
 from icfl._validation import check_count, check_number
 from icfl.updates._protocols import Codes, ReconstructionSums
 from icfl.updates.disentangling import disentangled
+from icfl.updates.hedging import released
 
 __all__ = ["Online"]
 
@@ -214,6 +217,8 @@ class OnlineState:
             after._replace(empty, X, codes, rng, n_jobs)
         if due and within(self._options.disentangle, progress):
             after._disentangle(active, progress, n_jobs)
+            if progress is None or progress < SETTLE:
+                after._release(active)
         return after
 
     def _disentangle(self, active: int, progress: float | None, n_jobs: int | None) -> None:
@@ -234,6 +239,27 @@ class OnlineState:
             self._statistics.recode(*parting)
         if early(self._n_batches, self._options.memory, progress):
             self._statistics.clear(apart)
+
+    def _release(self, active: int) -> None:
+        if self._coherence_limit is None:
+            return
+        known: dict[str, NDArray[Any]] = dict(self._statistics.arrays())
+        products = known["code_products"].reshape(len(self._uses), -1)
+        atoms, partings, places = released(
+            self.components[:active],
+            products[:active, :active],
+            known["code_sums"][:active],
+            float(known["weight"][0]),
+        )
+        if len(places) == 0:
+            return
+        self.components = self.components.copy()
+        self.components[:active] = atoms
+        self._statistics.clear(places)
+        for parting in partings:
+            self._statistics.recode(*parting)
+        self._uses[places] = FEWEST_USES
+        self.n_replaced += len(places)
 
     def _replace(
         self,
