@@ -180,10 +180,12 @@ class ICFL(Learner):
     Its threshold is t + slope ‖residual‖². In it t is a share of τ = Σ z² / Σ \|z\|, the size of
     codes over the last 100 mini-batches or so, and slope = (1 + mean of log 1/f) / (d τ), with f
     the share of the rows that an atom is active on. The share of τ starts at 0.42, and with
-    ``selection="positive"`` it is led, between 0.32 and 0.5, to where two fifths of the inner
+    ``selection="positive"`` it is led, between 0.38 and 0.5, to where two fifths of the inner
     products just below the threshold are noise, told by how many there are of the opposite sign.
     What is frequent needs less evidence: that of atom m is multiplied by
-    min(1, √((1 + log 1/f_m) / (1 + mean of log 1/f))). It is for rows that are sums of few features
+    min(1, √((1 + log 1/f_m) / (1 + mean of log 1/f))). As codes then end where features do, who
+    fires with whom tells of parents and children, and children that are held by their parent's atom
+    get places of their own (``release`` of `icfl.updates.Online`). It is for rows that are sums of few features
     of comparable size; on data that are not, such as profiles of wells, it leaves very few
     non-zeros.
 
@@ -354,8 +356,11 @@ class ICFL(Learner):
 
     def _start(self, fitted: Arrays) -> Stepper:
         value = updates.value_of(self.update, self.learning_rate)
-        if isinstance(value, updates.Online) and not isinstance(self.init, str):
-            value = replace(value, first_atoms=None)
+        if isinstance(value, updates.Online):
+            given = not isinstance(self.init, str)
+            release = self._follows if value.release is None else value.release
+            first_atoms = None if given else value.first_atoms
+            value = replace(value, first_atoms=first_atoms, release=release)
         threshold = None
         if self._follows:
             slope = float(fitted.get("threshold_slope", 0.0))

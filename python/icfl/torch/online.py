@@ -140,7 +140,7 @@ class DeviceOnline(DeviceUpdate):
             after._replace(empty, x, codes, moment.rng)
         if due and within(self._options.disentangle, progress):
             after._disentangle(active, progress)
-            if progress is None or progress < SETTLE:
+            if self._options.release and (progress is None or progress < SETTLE):
                 after._release(active)
         return after
 

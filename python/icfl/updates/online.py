@@ -19,7 +19,7 @@ have no atom at all. So every few steps places are freed and given to what is re
 - Atoms that hold the same feature are then taken apart, and their codes rewritten with them:
   `icfl.updates.disentangling`. Early on, what an atom has left then starts anew: its few codes were
   those of the mixture, and it would have to outweigh them before it could go anywhere else. A child
-  that its parent's atom holds gets the place of the atom that explains least:
+  that its parent's atom holds gets the place of the atom that explains least, where that is wanted:
   `icfl.updates.hedging`.
 
 Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
-from icfl._validation import check_count, check_number
+from icfl._validation import check_count, check_flag, check_number
 from icfl.updates._protocols import Codes, ReconstructionSums
 from icfl.updates.disentangling import disentangled
 from icfl.updates.hedging import released
@@ -89,6 +89,11 @@ class Online:
     disentangle : float, default=1.0
         Share of the planned steps, in [0, 1], over which atoms that hold the same feature are taken
         apart; without a plan they are if it is 1, and 0 never takes any apart.
+    release : bool or None, default=None
+        Whether, as long as atoms are taken apart, one that holds a child of its own gives it a
+        place. None does so where the thresholds of `icfl.ICFL` set themselves: if all samples get
+        the same number of atoms, these take what is left over too, and who fires with whom tells
+        less.
 
     Raises
     ------
@@ -114,6 +119,7 @@ class Online:
     replace_every: int = 10
     first_atoms: int | None = 8
     disentangle: float = 1.0
+    release: bool | None = None
 
     def __post_init__(self) -> None:
         check_count(self.memory, "memory")
@@ -121,6 +127,8 @@ class Online:
         if self.first_atoms is not None:
             check_count(self.first_atoms, "first_atoms")
         check_number(self.disentangle, "disentangle", low=0.0, high=1.0)
+        if self.release is not None:
+            check_flag(self.release, "release")
 
     def start(
         self,
@@ -217,7 +225,7 @@ class OnlineState:
             after._replace(empty, X, codes, rng, n_jobs)
         if due and within(self._options.disentangle, progress):
             after._disentangle(active, progress, n_jobs)
-            if progress is None or progress < SETTLE:
+            if self._options.release and (progress is None or progress < SETTLE):
                 after._release(active)
         return after
 
