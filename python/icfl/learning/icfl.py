@@ -185,9 +185,9 @@ class ICFL(Learner):
     What is frequent needs less evidence: that of atom m is multiplied by
     min(1, √((1 + log 1/f_m) / (1 + mean of log 1/f))). As codes then end where features do, who
     fires with whom tells of parents and children, and children that are held by their parent's atom
-    get places of their own (``release`` of `icfl.updates.Online`). It is for rows that are sums of few features
-    of comparable size; on data that are not, such as profiles of wells, it leaves very few
-    non-zeros.
+    get places of their own (``release`` of `icfl.updates.Online`). It is for rows that are sums of
+    few features of comparable size; on data that are not, such as profiles of wells, it leaves very
+    few non-zeros.
 
     .. [2] `icfl.datasets.make_planted`: d = 128, 512 features, 3 seeds.
     .. [3] `icfl.datasets.load_cell_lines`, whitened, 512 atoms: each of 6 plates held out.
