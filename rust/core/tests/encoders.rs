@@ -123,9 +123,10 @@ fn icfl_agrees_with_float64() {
 #[test]
 fn omp_agrees_with_float64() {
     let thresholds = prop_oneof![Just(0.0f32), 0.05f32..0.8];
-    let options = (1usize..12, thresholds, selections());
-    let omp = options.prop_map(|(n_nonzero, threshold, selection)| {
-        Encoder::Omp(Omp { n_nonzero, threshold, threshold_slope: 0.0, selection, use_gram: true })
+    let slopes = prop_oneof![Just(0.0f32), 0.01f32..0.5];
+    let options = (1usize..12, thresholds, slopes, selections());
+    let omp = options.prop_map(|(n_nonzero, threshold, threshold_slope, selection)| {
+        Encoder::Omp(Omp { n_nonzero, threshold, threshold_slope, selection, use_gram: true })
     });
     agrees(omp, 0.6);
 }

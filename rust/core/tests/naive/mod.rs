@@ -213,8 +213,57 @@ pub(crate) fn naive_omp(p: &Problem, x: &[f64], options: &Omp) -> Naive {
         r = p.residual(x, &s, &fit.a);
         a = fit.a;
     }
+    if out.clear && options.threshold_slope > 0.0 {
+        match pruned(p, x, options, entry, &mut s) {
+            Some(fit) => {
+                out.error = fit.error + 2.0 * U * fit.size;
+                a = fit.a;
+            }
+            None => out.clear = false,
+        }
+    }
     s.iter().zip(&a).for_each(|(&m, a)| out.code[m] = *a);
     out
+}
+
+/// Takes the weakest atom away, judged by what the others leave, while it is too weak for what all
+/// leave; None where float32 might decide otherwise.
+///
+/// A score is a / (K⁻¹)_ll, with K⁻¹ off by at most h² w / (1 − h w).
+fn pruned(p: &Problem, x: &[f64], options: &Omp, entry: f64, s: &mut Vec<usize>) -> Option<Fit> {
+    let (norm, slope) = (p.largest_norm(), f64::from(options.threshold_slope));
+    let rounding = gamma(p.d + 2) * norm * length(x);
+    let mut off = 0.0;
+    loop {
+        let scores: Vec<_> = s.iter().map(|&m| inner(&p.atom(m), x)).collect();
+        let fit = Fit::new(p, p.gram(s), &scores, rounding)?;
+        if s.is_empty() {
+            return Some(fit);
+        }
+        let r = p.residual(x, s, &fit.a);
+        let sums = gamma(s.len() + 2) * (length(x) + fit.root * fit.size * norm);
+        let drift = fit.h.sqrt() * (fit.root * rounding + fit.wrong * fit.size) + sums;
+        off += drift * (2.0 * length(&r) + drift) + gamma(p.d) * inner(&r, &r);
+        let limit = entry + slope * inner(&r, &r);
+        let variances: Vec<_> = inverse(p.gram(s)).iter().enumerate().map(|(l, row)| row[l]).collect();
+        let inverse_off = fit.h * fit.h * fit.wrong / (1.0 - fit.h * fit.wrong);
+        let ranked = fit.a.iter().zip(&variances).map(|(a, variance)| {
+            let rank = a / variance;
+            let error = (fit.error + rank.abs() * inverse_off) / (variance - inverse_off);
+            (if options.selection == Selection::Absolute { rank.abs() } else { rank }, error)
+        });
+        let ranked: Vec<_> = ranked.collect();
+        let weakest = (0..s.len()).min_by(|&a, &b| ranked[a].0.total_cmp(&ranked[b].0)).unwrap();
+        let (rank, error) = ranked[weakest];
+        let sure = (0..s.len()).all(|l| l == weakest || ranked[l].0 - ranked[l].1 > rank + error);
+        if !sure || error < 0.0 || (rank - limit).abs() <= error + slope * off + 4.0 * U * limit {
+            return None;
+        }
+        if rank > limit {
+            return Some(fit);
+        }
+        s.remove(weakest);
+    }
 }
 
 /// K a = scores, with what the bounds need.
