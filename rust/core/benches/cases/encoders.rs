@@ -11,6 +11,9 @@ use ndarray::ArrayView2;
 /// Non-zeros of a sample, for all encoders but ICFL.
 const NON_ZEROS: usize = 32;
 
+/// With which all but two of 32 atoms go again.
+const SLOPE: f32 = 2.0;
+
 pub(super) const CASES: &[Case] = &[
     ("gram", gram),
     ("topk", topk),
@@ -19,8 +22,9 @@ pub(super) const CASES: &[Case] = &[
     // Matching pursuit is ICFL with one atom a round.
     ("mp_gram", |s| icfl(s, NON_ZEROS, 1, Selection::Absolute, true)),
     ("mp", |s| icfl(s, NON_ZEROS, 1, Selection::Absolute, false)),
-    ("omp_gram", |s| omp(s, true)),
-    ("omp", |s| omp(s, false)),
+    ("omp_gram", |s| omp(s, 0.0, true)),
+    ("omp", |s| omp(s, 0.0, false)),
+    ("omp_slope_gram", |s| omp(s, SLOPE, true)),
 ];
 
 /// The atoms in fixed point, and their Gram matrix.
@@ -47,11 +51,11 @@ fn icfl(
     encoder(s, use_gram, move |inputs| encode_icfl(inputs, &options, &alone()))
 }
 
-fn omp(s: Setting, use_gram: bool) -> Work {
+fn omp(s: Setting, threshold_slope: f32, use_gram: bool) -> Work {
     let options = Omp {
         n_nonzero: NON_ZEROS,
         threshold: 0.0,
-        threshold_slope: 0.0,
+        threshold_slope,
         selection: Selection::Absolute,
         use_gram,
     };
