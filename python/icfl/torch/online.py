@@ -22,7 +22,6 @@ from icfl.torch.memory import wide
 from icfl.torch.updates import DeviceUpdate, normalised
 from icfl.updates import Online
 from icfl.updates.disentangling import Parting, disentangled
-from icfl.updates.hedging import released
 from icfl.updates.online import (
     FEWEST_USES,
     SETTLE,
@@ -35,6 +34,7 @@ from icfl.updates.online import (
     redundant,
     within,
 )
+from icfl.updates.releasing import released
 
 __all__ = ["DeviceOnline"]
 

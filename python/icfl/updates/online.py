@@ -45,7 +45,7 @@ from icfl import _core
 from icfl._validation import check_count, check_flag, check_number
 from icfl.updates._protocols import Codes, ReconstructionSums
 from icfl.updates.disentangling import disentangled
-from icfl.updates.hedging import released
+from icfl.updates.releasing import released
 
 __all__ = ["Online"]
 
