@@ -184,8 +184,8 @@ class ICFL(Learner):
     products just below the threshold are noise, told by how many there are of the opposite sign.
     What is frequent needs less evidence: that of atom m is multiplied by
     min(1, √((1 + log 1/f_m) / (1 + mean of log 1/f))). As codes then end where features do, who
-    fires with whom tells of parents and children, and children that are held by their parent's atom
-    get places of their own (``release`` of `icfl.updates.Online`). It is for rows that are sums of
+    fires with whom tells of parents and children, and those that only the atoms of others hold get
+    atoms of their own (``release`` of `icfl.updates.Online`). It is for rows that are sums of
     few features of comparable size; on data that are not, such as profiles of wells, it leaves very
     few non-zeros.
 

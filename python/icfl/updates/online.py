@@ -18,9 +18,9 @@ have no atom at all. So every few steps places are freed and given to what is re
   proportional to ‖r‖², and its statistics start anew; what it explained the others take over.
 - Atoms that hold the same feature are then taken apart, and their codes rewritten with them:
   `icfl.updates.disentangling`. Early on, what an atom has left then starts anew: its few codes were
-  those of the mixture, and it would have to outweigh them before it could go anywhere else. A child
-  that its parent's atom holds gets the place of the atom that explains least, where that is wanted:
-  `icfl.updates.hedging`.
+  those of the mixture, and it would have to outweigh them before it could go anywhere else. Features
+  that only other atoms hold, a child in its parent's or a parent in its children's, get the places
+  of atoms that explain least, where that is wanted: `icfl.updates.releasing`.
 
 Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
 each from a residual: what many samples have in common gets its atom before what few have, and what
@@ -90,10 +90,10 @@ class Online:
         Share of the planned steps, in [0, 1], over which atoms that hold the same feature are taken
         apart; without a plan they are if it is 1, and 0 never takes any apart.
     release : bool or None, default=None
-        Whether, as long as atoms are taken apart, one that holds a child of its own gives it a
-        place. None does so where the thresholds of `icfl.ICFL` set themselves: if all samples get
-        the same number of atoms, these take what is left over too, and who fires with whom tells
-        less.
+        Whether, as long as atoms are taken apart, children that their parent's atom holds, and
+        parents that their children's atoms hold, get atoms of their own. None does so where the
+        thresholds of `icfl.ICFL` set themselves: if all samples get the same number of atoms, these
+        take what is left over too, and who fires with whom tells less.
 
     Raises
     ------

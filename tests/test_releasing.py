@@ -1,4 +1,7 @@
-"""Parents whose atoms hold a child: which are found, what becomes of them, and what is left."""
+"""Features that other atoms hold: which are found, what becomes of them, and what is left.
+
+Parents' atoms that hold a child (hedging), and children's that hold a parent (absorption).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ import icfl
 import oracles
 from entangled import DIMENSIONS, features, rewritten, statistics
 from icfl.updates import Online
-from icfl.updates.hedging import LARGEST_SINE, LEAST_COSINE, hedges, released
+from icfl.updates.absorption import absorbed
+from icfl.updates.families import MOST_CHILDREN, families
+from icfl.updates.hedging import LARGEST_SINE, LEAST_COSINE, hedges
 from icfl.updates.online import SETTLE
+from icfl.updates.releasing import released
 from oracles import U
 from update_steps import advance, begin, bits
 
@@ -55,6 +61,32 @@ def hedged(sine, n_others=3):
         Z[i * each : (i + 1) * each, 1 + i] = length
     Z[:, 1 + n_others :] = rng.random((ROWS, N_OWN)) < rates
     return atoms, Z, (parent, child, others)
+
+
+def known_of(atoms, Z):
+    return families(np.asarray(atoms, dtype=np.float64), *statistics(Z), 3)
+
+
+def absorbing(alpha, n_holding=3, n_others=3):
+    """Atoms of a companion, of children of it that hold a parent without one, and of others.
+
+    The first fires on a tenth of all samples, children on a fifteenth of these each, one at a time.
+    """
+    n = n_holding + n_others
+    companion, parent, *directions = features(2 + n)
+    children = np.stack(directions)
+    children[:n_holding] *= np.sqrt(1 - alpha**2)
+    children[:n_holding] += alpha * parent
+    rng = np.random.default_rng(0)
+    own, rates = own_features(rng)
+    atoms = np.concatenate([[companion], children, own])
+    Z = np.zeros((ROWS, len(atoms)))
+    Z[:WITH_PARENT, 0] = 1.5
+    each = WITH_PARENT // 15
+    for i in range(n):
+        Z[i * each : (i + 1) * each, 1 + i] = 1.0
+    Z[:, 1 + n :] = rng.random((ROWS, N_OWN)) < rates
+    return atoms, Z, (companion, parent, np.stack(directions))
 
 
 def run(atoms, Z, norms=1.0):
@@ -155,7 +187,8 @@ def test_children_that_have_nothing_in_common_are_left_alone():
         found = 0
         for _ in range(200):
             atoms = oracles.unit_rows(rng.standard_normal(atoms.shape))
-            found += len(hedges(atoms, *statistics(Z)))
+            known = known_of(atoms, Z)
+            found += len(hedges(known)) + len(absorbed(known))
         assert found == 0, n_others
 
 
@@ -168,7 +201,8 @@ def test_atoms_that_all_have_something_in_common_are_left_alone():
         for _ in range(100):
             atoms = oracles.unit_rows(rng.standard_normal((Z.shape[1], DIMENSIONS)))
             atoms = oracles.unit_rows(atoms + 0.5 * common)
-            assert hedges(atoms, *statistics(Z)) == []
+            known = known_of(atoms, Z)
+            assert hedges(known) == absorbed(known) == []
 
 
 def test_a_small_share_is_not_worth_a_place():
@@ -176,15 +210,15 @@ def test_a_small_share_is_not_worth_a_place():
     enough = np.sqrt(LEAST_COSINE / (1 - LEAST_COSINE))
     for sine, found in [(0.97 * enough, 0), (1.03 * enough, 1)]:
         atoms, Z, _ = hedged(sine, 8)
-        assert len(hedges(atoms, *statistics(Z))) == found
+        assert len(hedges(known_of(atoms, Z))) == found
 
 
 def test_the_sine_is_that_of_the_mean_cosine_and_no_more_than_the_largest():
     for sine, expected in [(0.7, 0.7), (0.9, LARGEST_SINE)]:
         atoms, Z, _ = hedged(sine)
-        (found,) = hedges(atoms, *statistics(Z))
+        (found,) = hedges(known_of(atoms, Z))
         assert found.sine == pytest.approx(expected, rel=1e-6)
-        assert found.atom == 0
+        assert found.parent == 0
         assert found.children.tolist() == [1, 2, 3]
         assert abs(found.shared @ atoms[0]) < 1e-12
 
@@ -201,6 +235,67 @@ def test_no_place_is_taken_from_what_explains_more_than_the_child_will():
     for size, places in [(0.99, [place]), (1.01, [])]:
         Z[:, place] = np.sqrt(size * explained / ROWS)
         assert run(atoms, Z)[2] == places
+
+
+@pytest.mark.parametrize(("alpha", "n_holding"), [(0.7, 3), (0.75, 3), (0.65, 4)])
+def test_a_parent_that_only_its_children_hold_gets_an_atom(alpha, n_holding):
+    atoms, Z, (_, parent, directions) = absorbing(alpha, n_holding, 5)
+    (found,) = absorbed(known_of(atoms, Z))
+    assert sorted(found.members) == list(range(1, 1 + n_holding))
+    out, partings, places = run(atoms, Z)
+    assert places == [len(atoms) - 1]
+    # What children have of their own is part of their mean direction.
+    rest = np.sqrt(1 - alpha**2)
+    cosine = np.sqrt(n_holding) * alpha / np.sqrt(n_holding * alpha**2 + rest**2)
+    assert out[-1] @ parent == pytest.approx(cosine, abs=16 * U)
+    assert cosine > 0.85
+    held, left = out[1 : 1 + n_holding], directions[:n_holding]
+    assert np.abs(held @ out[-1]).max() < 16 * U
+    assert np.abs(held @ parent).max() < 0.3
+    assert np.einsum("ij,ij->i", held, left).min() > 0.75
+    untouched = np.delete(np.arange(len(atoms)), [*found.members, *places])
+    np.testing.assert_array_equal(out[untouched], atoms[untouched].astype(np.float32))
+    Z[:, places] = 0
+    after = rewritten(Z, partings)
+    np.testing.assert_allclose(after @ out, Z @ atoms, rtol=0, atol=64 * U)
+
+
+def test_what_all_children_share_or_too_few_is_no_parent_of_theirs():
+    for n_holding, n_others in [(6, 0), (3, 0), (2, 4)]:
+        atoms, Z, _ = absorbing(0.7, n_holding, n_others)
+        assert absorbed(known_of(atoms, Z)) == []
+    # cos = α² of three pairs in 64 dimensions: 4.3 deviations of unrelated directions.
+    atoms, Z, _ = absorbing(np.sqrt(0.31))
+    assert absorbed(known_of(atoms, Z)) == []
+
+
+def test_groups_do_not_overlap_and_others_join():
+    rng = np.random.default_rng(0)
+    companion, first, second, *directions = features(12)
+    children = np.stack(directions)
+    children[:4] += first
+    children[4:7] += second
+    own, rates = own_features(rng)
+    atoms = np.concatenate([[companion], oracles.unit_rows(children), own])
+    Z = np.concatenate([absorbing(0.7, 3, 6)[1][:, :10], rng.random((ROWS, N_OWN)) < rates], axis=1)
+    found = absorbed(known_of(atoms, Z))
+    assert sorted(sorted(one.members) for one in found) == [[1, 2, 3, 4], [5, 6, 7]]
+
+
+def test_of_large_families_the_most_used_children_are_looked_at():
+    n = MOST_CHILDREN + 30
+    rng = np.random.default_rng(0)
+    atoms = oracles.unit_rows(rng.standard_normal((1 + n, DIMENSIONS)))
+    Z = np.zeros((8 * n, 1 + n))
+    Z[: 4 * n, 0] = 1.0
+    for i in range(n):
+        Z[3 * i : 3 * i + (3 if i >= 30 else 2), 1 + i] = 1.0
+    (family,) = known_of(atoms, Z).each
+    assert family.parent == 0
+    np.testing.assert_array_equal(family.children, np.arange(31, 1 + n))
+    cosines = family.turned @ family.turned.T
+    np.testing.assert_array_equal(family.cosines, cosines)
+    assert np.abs(family.turned @ atoms[0]).max() < 1e-12
 
 
 def test_norms_are_kept_and_the_child_has_its_parents():
@@ -249,6 +344,41 @@ def test_learnt_dictionaries_hold_parents_and_children_apart():
 
     assert learnt(release=True).min() > 0.99
     assert learnt(release=False)[[0, -1]].max() < 0.85
+
+
+def test_learnt_dictionaries_have_an_atom_for_a_parent_that_children_held():
+    # Cosines of 0.384, below the 0.4 from which on two are taken apart.
+    atoms, _, (companion, parent, directions) = absorbing(0.62, 6, 6)
+    own, rates = own_features(np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+
+    def rows(n):
+        with_companion, which = rng.random(n) < 0.2, rng.integers(0, 15, n)
+        X = np.zeros((n, DIMENSIONS))
+        X += companion
+        X[which < 12] += directions[which[which < 12]]
+        X[(which < 6) | (which == 12)] += parent  # once in seven alone
+        X *= with_companion[:, None] * rng.uniform(1, 2, (n, 1))
+        X += 1.5 * (rng.random((n, N_OWN)) < rates) @ own
+        return (X + 0.02 * rng.standard_normal(X.shape)).astype(np.float32)
+
+    def learnt(release):
+        update = Online(first_atoms=None, release=release)
+        state = begin(update, atoms.astype(np.float32), coherence_limit=0.9)
+        for step in range(120):
+            X = rows(2048)
+            codes = icfl.encode_omp(
+                X - state.bias, state.components, 6, threshold=0.5, selection="positive"
+            )
+            state = advance(state, X, codes.toarray(), step)
+        return (state.components @ np.stack([parent, *directions[:6]]).T).max(axis=0)
+
+    with_places, without = learnt(release=True), learnt(release=False)
+    assert with_places[0] > 0.95
+    assert with_places.min() > 0.85
+    # One atom holds the parent and a child.
+    assert without[0] < 0.8
+    assert without.min() < 0.7
 
 
 def test_pytorch_releases_the_same_children():
