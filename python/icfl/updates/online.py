@@ -18,9 +18,9 @@ have no atom at all. So every few steps places are freed and given to what is re
   proportional to ‖r‖², and its statistics start anew; what it explained the others take over.
 - Atoms that hold the same feature are then taken apart, and their codes rewritten with them:
   `icfl.updates.disentangling`. Early on, what an atom has left then starts anew: its few codes were
-  those of the mixture, and it would have to outweigh them before it could go anywhere else. Features
-  that only other atoms hold, a child in its parent's or a parent in its children's, get the places
-  of atoms that explain least, where that is wanted: `icfl.updates.releasing`.
+  those of the mixture, and it would have to outweigh them before it could go anywhere else.
+- Features that only other atoms hold, a child in its parent's or a parent in its children's, get
+  the places of atoms that explain least, where that is wanted: `icfl.updates.releasing`.
 
 Learning starts with a few atoms, and the others come over the first fifth of the planned steps,
 each from a residual: what many samples have in common gets its atom before what few have, and what
