@@ -28,7 +28,11 @@ NEAR = 1.5
 DEVIATIONS = 5.0
 """How far the mean cosine of the first three has to be above the usual, in standard deviations of
 the mean of three. There are many more of them than there are families."""
-DEVIATIONS_TO_JOIN = 3.5
+LEAST_COSINE = 0.3
+"""Mean cosine of the first three, at least. In many dimensions the above is far less, and finds what
+is left of parents that have atoms: F1 of `make_synthetic_benchmark` at a quarter is 0.956 without
+this limit and 0.969 with it (seed 0)."""
+DEVIATIONS_TO_JOIN, LEAST_TO_JOIN = 3.5, 0.25
 """The same for those that join, of their mean cosine with those that are there."""
 
 
@@ -95,13 +99,14 @@ def _groups(family: Family, known: Families) -> Iterator[tuple[float, list[int]]
         group.append(int(joining.argmax()))
         mean = float(cosines[np.ix_(group, group)].sum()) / 6
         deviations = known.deviations(mean, 3)
-        if deviations <= DEVIATIONS:
+        if deviations <= DEVIATIONS or mean <= LEAST_COSINE:
             continue
         while len(group) < n:
             joining = cosines[group].mean(axis=0)
             joining[group] = -np.inf
             best = int(joining.argmax())
-            if known.deviations(float(joining[best]), len(group)) < DEVIATIONS_TO_JOIN:
+            near = float(joining[best])
+            if near < LEAST_TO_JOIN or known.deviations(near, len(group)) < DEVIATIONS_TO_JOIN:
                 break
             group.append(best)
         if len(group) < n:
