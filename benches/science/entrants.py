@@ -71,9 +71,11 @@ PURSUIT: Mapping[str, Any] = {"n_iterations": 60, "atoms_per_iteration": 1, "thr
 """Of ICFL on the benchmark: 60 atoms at most, as many as the true atoms are coded with there."""
 
 MERGED = {"update": icfl.updates.Online(disentangle=0.0)}
+UNRELEASED = {"update": icfl.updates.Online(release=False)}
 
 PLANTED = (
     Entrant("ICFL", "ICFL", PURSUIT),
+    Entrant("ICFL, none released", "ICFL", {**PURSUIT, **UNRELEASED}),
     Entrant("ICFL, nothing apart", "ICFL", {**PURSUIT, **MERGED}),
     Entrant("ICFL, block", "ICFL", {**PURSUIT, **BLOCK.options}),
     TOPK,
