@@ -282,6 +282,18 @@ def test_groups_do_not_overlap_and_others_join():
     assert sorted(sorted(one.members) for one in found) == [[1, 2, 3, 4], [5, 6, 7]]
 
 
+@pytest.mark.parametrize("n_atoms", [1, 2, 6])
+def test_unused_atoms_zero_atoms_and_negative_codes_do_no_harm(n_atoms):
+    rng = np.random.default_rng(0)
+    atoms = oracles.unit_rows(rng.standard_normal((n_atoms, DIMENSIONS)))
+    atoms[-1] = 0
+    for Z in (np.zeros((10, n_atoms)), -np.ones((10, n_atoms)), np.ones((10, n_atoms))):
+        with np.errstate(all="raise"):
+            out, partings, places = run(atoms, Z)
+        np.testing.assert_array_equal(out, atoms.astype(np.float32))
+        assert (partings, places) == ([], [])
+
+
 def test_of_large_families_the_most_used_children_are_looked_at():
     n = MOST_CHILDREN + 30
     rng = np.random.default_rng(0)
