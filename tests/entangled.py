@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+import oracles
+from icfl.updates.families import families
+from icfl.updates.releasing import released
+
 DIMENSIONS = 64
+ROWS = 8000
+WITH_PARENT = 800
+"""Samples of a parent: as many of each child as of the parent alone."""
+N_OWN = 40
+"""Features that fire by themselves, as what is usual among atoms is read from them."""
 
 
 def features(n, seed=0):
@@ -34,3 +43,25 @@ def fires(*shares, n=1000):
     for m, (start, stop) in enumerate(shares):
         Z[int(start * n) : int(stop * n), m] = 2.0
     return Z
+
+
+def own_features(rng):
+    """Directions of these, and how often they fire; the last seldom does."""
+    rates = np.append(np.full(N_OWN - 1, 0.03), 0.002)
+    return oracles.unit_rows(rng.standard_normal((N_OWN, DIMENSIONS))), rates
+
+
+def known_of(atoms, Z):
+    """The families of atoms, from three children on."""
+    return families(np.asarray(atoms, dtype=np.float64), *statistics(Z), 3)
+
+
+def run_release(atoms, Z, norms=1.0):
+    """What `released` makes of atoms times norms; what it changes is what it says."""
+    given = (norms * np.asarray(atoms)).astype(np.float32)
+    before = given.tobytes()
+    out, partings, places = released(given, *statistics(Z))
+    assert given.tobytes() == before
+    changed = np.flatnonzero(np.any(out != given, axis=1))
+    assert set(changed) <= {one.atom for one in partings} | set(places.tolist())
+    return out, partings, places.tolist()

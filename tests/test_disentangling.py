@@ -11,7 +11,7 @@ import icfl
 import oracles
 from entangled import DIMENSIONS, features, fires, rewritten, statistics
 from icfl.datasets import make_synthetic_benchmark
-from icfl.exceptions import InputError
+from icfl.exceptions import InputError, InputTypeError
 from icfl.metrics import recovery
 from icfl.updates import Online
 from icfl.updates.disentangling import LEAST_LEFT, disentangled, limit_for
@@ -235,6 +235,11 @@ def test_atoms_come_by_the_same_factor_until_a_fifth_of_the_plan():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         Online(**options)
+
+
+def test_release_is_a_flag_or_none():
+    with pytest.raises(InputTypeError, match="release must be True or False, got 'yes'"):
+        Online(release="yes")
 
 
 def test_a_given_dictionary_is_taken_whole():

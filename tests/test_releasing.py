@@ -1,44 +1,40 @@
-"""Features that other atoms hold: which are found, what becomes of them, and what is left.
-
-Parents' atoms that hold a child (hedging), and children's that hold a parent (absorption).
-"""
+"""Parents whose atoms hold a child, and how atoms give way to features that only others hold."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import icfl
 import oracles
-from entangled import DIMENSIONS, features, rewritten, statistics
+from entangled import (
+    DIMENSIONS,
+    N_OWN,
+    ROWS,
+    WITH_PARENT,
+    features,
+    known_of,
+    own_features,
+    rewritten,
+    run_release,
+    statistics,
+)
 from icfl.updates import Online
 from icfl.updates.absorption import absorbed
-from icfl.updates.families import MOST_CHILDREN, families
+from icfl.updates.families import MOST_CHILDREN
 from icfl.updates.hedging import LARGEST_SINE, LEAST_COSINE, hedges
 from icfl.updates.online import SETTLE
 from icfl.updates.releasing import released
 from oracles import U
 from update_steps import advance, begin, bits
 
-ROWS = 8000
-WITH_PARENT = 800
-"""Samples of a parent: as many of each child as of the parent alone."""
-N_OWN = 40
-"""Features that fire by themselves, as what is usual among atoms is read from them."""
-
 
 def family_of(n_others):
     """Directions of a parent, of the child that it holds, and of its other children."""
     parent, child, *others = features(2 + n_others)
     return parent, child, np.stack(others)
-
-
-def own_features(rng):
-    """Directions of these, and how often they fire; the last seldom does."""
-    rates = np.append(np.full(N_OWN - 1, 0.03), 0.002)
-    return oracles.unit_rows(rng.standard_normal((N_OWN, DIMENSIONS))), rates
 
 
 def hedged(sine, n_others=3):
@@ -63,47 +59,11 @@ def hedged(sine, n_others=3):
     return atoms, Z, (parent, child, others)
 
 
-def known_of(atoms, Z):
-    return families(np.asarray(atoms, dtype=np.float64), *statistics(Z), 3)
-
-
-def absorbing(alpha, n_holding=3, n_others=3):
-    """Atoms of a companion, of children of it that hold a parent without one, and of others.
-
-    The first fires on a tenth of all samples, children on a fifteenth of these each, one at a time.
-    """
-    n = n_holding + n_others
-    companion, parent, *directions = features(2 + n)
-    children = np.stack(directions)
-    children[:n_holding] *= np.sqrt(1 - alpha**2)
-    children[:n_holding] += alpha * parent
-    rng = np.random.default_rng(0)
-    own, rates = own_features(rng)
-    atoms = np.concatenate([[companion], children, own])
-    Z = np.zeros((ROWS, len(atoms)))
-    Z[:WITH_PARENT, 0] = 1.5
-    each = WITH_PARENT // 15
-    for i in range(n):
-        Z[i * each : (i + 1) * each, 1 + i] = 1.0
-    Z[:, 1 + n :] = rng.random((ROWS, N_OWN)) < rates
-    return atoms, Z, (companion, parent, np.stack(directions))
-
-
-def run(atoms, Z, norms=1.0):
-    given = (norms * np.asarray(atoms)).astype(np.float32)
-    before = given.tobytes()
-    out, partings, places = released(given, *statistics(Z))
-    assert given.tobytes() == before
-    changed = np.flatnonzero(np.any(out != given, axis=1))
-    assert set(changed) <= {one.atom for one in partings} | set(places.tolist())
-    return out, partings, places.tolist()
-
-
 @pytest.mark.parametrize("sine", [0.7, 0.74])
 @pytest.mark.parametrize("n_others", [3, 6])
 def test_parent_and_child_come_apart(sine, n_others):
     atoms, Z, (parent, child, _) = hedged(sine, n_others)
-    out, _, places = run(atoms, Z)
+    out, _, places = run_release(atoms, Z)
     assert places == [len(atoms) - 1]  # of the feature that explains least
     # The children's own directions are part of their mean: of u it has ρ, of these sqrt(1 - ρ²).
     rho = sine * np.sqrt(n_others / (1 + n_others * sine**2))
@@ -123,12 +83,12 @@ def test_parent_and_child_come_apart(sine, n_others):
 def test_too_small_a_cosine_tells_nothing():
     # sin² / (1 + sin²) of three pairs in 64 dimensions: 3.67 deviations of unrelated directions.
     atoms, Z, _ = hedged(0.6)
-    assert run(atoms, Z)[1:] == ([], [])
+    assert run_release(atoms, Z)[1:] == ([], [])
 
 
 def test_codes_are_rewritten_with_the_atoms():
     atoms, Z, (parent, _, others) = hedged(0.7)
-    out, partings, places = run(atoms, Z)
+    out, partings, places = run_release(atoms, Z)
     Z[:, places] = 0
     after = rewritten(Z, partings)
     np.testing.assert_allclose(after @ out, Z @ atoms, rtol=0, atol=64 * U)
@@ -163,6 +123,8 @@ def test_rewritten_codes_stand_for_the_same_rows(n_others, n_families, seed):
     atoms = (norms * oracles.unit_rows(np.stack(atoms))).astype(np.float32)
     Z = Z.astype(np.float32)
     out, partings, places = released(atoms, *statistics(Z))
+    assume(len(places) > 0)  # of random directions a few are not found
+    assert len(places) <= n_families
     kept = np.linalg.norm(out, axis=1) / np.linalg.norm(atoms, axis=1)
     np.testing.assert_allclose(np.delete(kept, places), 1.0, rtol=8 * U)
     Z[:, places] = 0
@@ -174,10 +136,10 @@ def test_rewritten_codes_stand_for_the_same_rows(n_others, n_families, seed):
 
 def test_two_children_or_an_unused_third_tell_too_little():
     atoms, Z, _ = hedged(0.74, n_others=2)
-    assert run(atoms, Z)[2] == []
+    assert run_release(atoms, Z)[2] == []
     atoms, Z, _ = hedged(0.74)
     Z[:, 3] = 0
-    assert run(atoms, Z)[2] == []
+    assert run_release(atoms, Z)[2] == []
 
 
 def test_children_that_have_nothing_in_common_are_left_alone():
@@ -226,7 +188,7 @@ def test_the_sine_is_that_of_the_mean_cosine_and_no_more_than_the_largest():
 def test_no_place_is_taken_from_what_explains_more_than_the_child_will():
     atoms, Z, _ = hedged(0.7)
     Z[:, -1] = 0
-    _, partings, (place,) = run(atoms, Z)
+    _, partings, (place,) = run_release(atoms, Z)
     assert place == len(atoms) - 1
     explained = np.square(rewritten(Z, partings)[:, place]).sum()
     # Others explain 240 each, the child 85 or so; it fires on a fifth of 800 samples, and of the
@@ -234,52 +196,7 @@ def test_no_place_is_taken_from_what_explains_more_than_the_child_will():
     assert 50 < explained < 150
     for size, places in [(0.99, [place]), (1.01, [])]:
         Z[:, place] = np.sqrt(size * explained / ROWS)
-        assert run(atoms, Z)[2] == places
-
-
-@pytest.mark.parametrize(("alpha", "n_holding"), [(0.7, 3), (0.75, 3), (0.65, 4)])
-def test_a_parent_that_only_its_children_hold_gets_an_atom(alpha, n_holding):
-    atoms, Z, (_, parent, directions) = absorbing(alpha, n_holding, 5)
-    (found,) = absorbed(known_of(atoms, Z))
-    assert sorted(found.members) == list(range(1, 1 + n_holding))
-    out, partings, places = run(atoms, Z)
-    assert places == [len(atoms) - 1]
-    # What children have of their own is part of their mean direction.
-    rest = np.sqrt(1 - alpha**2)
-    cosine = np.sqrt(n_holding) * alpha / np.sqrt(n_holding * alpha**2 + rest**2)
-    assert out[-1] @ parent == pytest.approx(cosine, abs=16 * U)
-    assert cosine > 0.85
-    held, left = out[1 : 1 + n_holding], directions[:n_holding]
-    assert np.abs(held @ out[-1]).max() < 16 * U
-    assert np.abs(held @ parent).max() < 0.3
-    assert np.einsum("ij,ij->i", held, left).min() > 0.75
-    untouched = np.delete(np.arange(len(atoms)), [*found.members, *places])
-    np.testing.assert_array_equal(out[untouched], atoms[untouched].astype(np.float32))
-    Z[:, places] = 0
-    after = rewritten(Z, partings)
-    np.testing.assert_allclose(after @ out, Z @ atoms, rtol=0, atol=64 * U)
-
-
-def test_what_all_children_share_or_too_few_is_no_parent_of_theirs():
-    for n_holding, n_others in [(6, 0), (3, 0), (2, 4)]:
-        atoms, Z, _ = absorbing(0.7, n_holding, n_others)
-        assert absorbed(known_of(atoms, Z)) == []
-    # cos = α² of three pairs in 64 dimensions: 4.3 deviations of unrelated directions.
-    atoms, Z, _ = absorbing(np.sqrt(0.31))
-    assert absorbed(known_of(atoms, Z)) == []
-
-
-def test_groups_do_not_overlap_and_others_join():
-    rng = np.random.default_rng(0)
-    companion, first, second, *directions = features(12)
-    children = np.stack(directions)
-    children[:4] += first
-    children[4:7] += second
-    own, rates = own_features(rng)
-    atoms = np.concatenate([[companion], oracles.unit_rows(children), own])
-    Z = np.concatenate([absorbing(0.7, 3, 6)[1][:, :10], rng.random((ROWS, N_OWN)) < rates], axis=1)
-    found = absorbed(known_of(atoms, Z))
-    assert sorted(sorted(one.members) for one in found) == [[1, 2, 3, 4], [5, 6, 7]]
+        assert run_release(atoms, Z)[2] == places
 
 
 @pytest.mark.parametrize("n_atoms", [1, 2, 6])
@@ -289,7 +206,7 @@ def test_unused_atoms_zero_atoms_and_negative_codes_do_no_harm(n_atoms):
     atoms[-1] = 0
     for Z in (np.zeros((10, n_atoms)), -np.ones((10, n_atoms)), np.ones((10, n_atoms))):
         with np.errstate(all="raise"):
-            out, partings, places = run(atoms, Z)
+            out, partings, places = run_release(atoms, Z)
         np.testing.assert_array_equal(out, atoms.astype(np.float32))
         assert (partings, places) == ([], [])
 
@@ -314,8 +231,8 @@ def test_norms_are_kept_and_the_child_has_its_parents():
     atoms, Z, _ = hedged(0.7)
     norms = np.random.default_rng(1).uniform(0.5, 7.0, (len(atoms), 1))
     # Codes by atoms of these norms: what they explain is as before, and so is what comes out.
-    out, partings, places = run(atoms, Z / norms[:, 0], norms)
-    directions, _, same = run(atoms, Z)
+    out, partings, places = run_release(atoms, Z / norms[:, 0], norms)
+    directions, _, same = run_release(atoms, Z)
     assert places == same == [len(atoms) - 1]
     kept = norms.copy()
     kept[-1] = norms[0]
@@ -356,41 +273,6 @@ def test_learnt_dictionaries_hold_parents_and_children_apart():
 
     assert learnt(release=True).min() > 0.99
     assert learnt(release=False)[[0, -1]].max() < 0.85
-
-
-def test_learnt_dictionaries_have_an_atom_for_a_parent_that_children_held():
-    # Cosines of 0.384, below the 0.4 from which on two are taken apart.
-    atoms, _, (companion, parent, directions) = absorbing(0.62, 6, 6)
-    own, rates = own_features(np.random.default_rng(0))
-    rng = np.random.default_rng(1)
-
-    def rows(n):
-        with_companion, which = rng.random(n) < 0.2, rng.integers(0, 15, n)
-        X = np.zeros((n, DIMENSIONS))
-        X += companion
-        X[which < 12] += directions[which[which < 12]]
-        X[(which < 6) | (which == 12)] += parent  # once in seven alone
-        X *= with_companion[:, None] * rng.uniform(1, 2, (n, 1))
-        X += 1.5 * (rng.random((n, N_OWN)) < rates) @ own
-        return (X + 0.02 * rng.standard_normal(X.shape)).astype(np.float32)
-
-    def learnt(release):
-        update = Online(first_atoms=None, release=release)
-        state = begin(update, atoms.astype(np.float32), coherence_limit=0.9)
-        for step in range(120):
-            X = rows(2048)
-            codes = icfl.encode_omp(
-                X - state.bias, state.components, 6, threshold=0.5, selection="positive"
-            )
-            state = advance(state, X, codes.toarray(), step)
-        return (state.components @ np.stack([parent, *directions[:6]]).T).max(axis=0)
-
-    with_places, without = learnt(release=True), learnt(release=False)
-    assert with_places[0] > 0.95
-    assert with_places.min() > 0.85
-    # One atom holds the parent and a child.
-    assert without[0] < 0.8
-    assert without.min() < 0.7
 
 
 def test_pytorch_releases_the_same_children():
