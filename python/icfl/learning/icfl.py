@@ -180,7 +180,7 @@ class ICFL(Learner):
     Its threshold is t + slope ‖residual‖². In it t is a share of τ = Σ z² / Σ \|z\|, the size of
     codes over the last 100 mini-batches or so, and slope = (1 + mean of log 1/f) / (d τ), with f
     the share of the rows that an atom is active on. The share of τ starts at 0.42, and with
-    ``selection="positive"`` it is led, between 0.38 and 0.5, to where two fifths of the inner
+    ``selection="positive"`` it is led, between 0.32 and 0.5, to where two fifths of the inner
     products just below the threshold are noise, told by how many there are of the opposite sign.
     What is frequent needs less evidence: that of atom m is multiplied by
     min(1, √((1 + log 1/f_m) / (1 + mean of log 1/f))). As codes then end where features do, who

@@ -44,7 +44,7 @@ __all__ = ["RunningThreshold", "Seen", "least_near", "relative", "rows_apart", "
 
 FIRST_SHARE = 0.42
 """Before anything is known of the noise."""
-SHARES = (0.38, 0.5)
+SHARES = (0.32, 0.5)
 """Lowest and highest. Early in a fit no atom is a feature yet, nearly all that is just below the
 threshold is noise, and the share would rise until hardly anything is coded."""
 NOISE = 0.4
