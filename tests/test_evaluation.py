@@ -121,6 +121,47 @@ def test_probes_and_selectivity_are_those_of_the_metrics():
         assert naive == here.max(axis=0).mean()
         corrected = found.values("spy", f"selectivity_{kind}_corrected", label="label")["p2", 0]
         assert corrected == np.mean([here[there[:, i].argmax(), i] for i in range(3)])
+        null = found.values("spy", f"selectivity_{kind}_null", label="label")["p2", 0]
+        again = icfl.metrics.matched_density_null(
+            Z[test], LABELS[test], kind=kind, n_permutations=100, random_state=0
+        )
+        assert null == again.mean.mean()
+    here, there = (icfl.metrics.feature_auroc(Z[r], LABELS[r]).values for r in (test, ~test))
+    assert found.values("spy", "auroc_naive", label="label")["p2", 0] == here.max(axis=0).mean()
+    corrected = found.values("spy", "auroc_corrected", label="label")["p2", 0]
+    assert corrected == np.mean([here[there[:, i].argmax(), i] for i in range(3)])
+
+
+def test_labels_are_permuted_within_the_groups_of_a_fold():
+    # A feature for each group: within groups of one value each nothing is left to choose from.
+    nested = np.where(np.isin(GROUPS, ["p1", "p2"]), "first", "last")
+    groups_of = np.unique(GROUPS, return_inverse=True)[1]
+    found = icfl.compare(
+        {"groups": Spy()}, np.eye(4)[groups_of], nested, GROUPS, n_seeds=1, n_splits=2
+    )
+    naive = found.values("groups", "selectivity_average_naive", label="label")
+    null = found.values("groups", "selectivity_average_null", label="label")
+    assert null == pytest.approx(naive)
+
+
+def test_leakage_is_of_what_is_held_out():
+    rng = np.random.default_rng(2)
+    marks = (GROUPS == "p3").astype(float)
+    for_label = (LABELS == LABELS[0]).astype(float)
+    found = icfl.compare(
+        {"spy": Spy()}, np.column_stack([marks, for_label]), LABELS, GROUPS, n_seeds=1
+    )
+    leakage = found.values("spy", "batch_leakage", label="label")
+    flagged = found.values("spy", "flagged_fraction", label="label")
+    assert leakage["p3", 0] == pytest.approx(0.5)  # one of two tells all
+    # Of the others it tells that it is silent there, as on most rows.
+    assert max(leakage[group, 0] for group in ("p1", "p2", "p4")) < 0.15
+    # The other one is the label's.
+    assert set(flagged.values()) == {0.5}
+    # Labels that lie in one group each say nothing about that group.
+    nested = icfl.compare({"spy": Spy()}, rng.normal(size=(N, 3)), GROUPS, GROUPS, n_seeds=1)
+    with pytest.raises(InputError, match="nothing was measured"):
+        nested.values("spy", "batch_leakage", label="label")
 
 
 def test_the_correction_takes_away_what_chance_gives():

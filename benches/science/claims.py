@@ -26,8 +26,11 @@ COLUMNS = (
     Column("l0", "l0", decimals=1),
     Column("dead, %", "dead_fraction", decimals=1, scale=100),
     Column("selectivity, average, naive", f"{LABEL}:selectivity_average_naive"),
+    Column("by luck", f"{LABEL}:selectivity_average_null"),
     Column("corrected", f"{LABEL}:selectivity_average_corrected"),
     Column("maximum, corrected", f"{LABEL}:selectivity_maximum_corrected"),
+    Column("AUROC, corrected", f"{LABEL}:auroc_corrected"),
+    Column("leakage", f"{LABEL}:batch_leakage"),
     Column("probe of codes", f"{LABEL}:probe_codes"),
     Column("of reconstructions", f"{LABEL}:probe_reconstructions"),
 )

@@ -25,7 +25,8 @@ from icfl.exceptions import InputError
 
 __all__ = ["Cache", "digest_of_data"]
 
-FORMAT = 1
+FORMAT = 2
+"""Rises with what is measured of a fit."""
 CHUNK = 1 << 16
 """Rows whose bytes are hashed at a time."""
 WITHOUT_EFFECT = ("n_jobs", "verbose", "checkpoint", "checkpoint_interval")

@@ -2,9 +2,7 @@
 
 Whitener and learner are fitted on the other groups. Reconstruction is measured where the dictionary
 sees rows (whitened, of unit norm), so cosines compare learners under one whitening, not two
-whitenings. Selectivity comes twice: "naive", of the feature that is best on the very rows it is
-scored on, and "corrected", of the feature that is best on the other groups, which is what a user
-gets who picks a feature and then looks at a new plate. Probes learn on the other groups too.
+whitenings. What has to do with labels is in `icfl.evaluation.of_labels`.
 """
 
 from __future__ import annotations
@@ -19,17 +17,12 @@ from sklearn.base import clone
 from icfl.coding.model import seen_by
 from icfl.evaluation.learners import seeded
 from icfl.evaluation.memory import PeakMemory
+from icfl.evaluation.of_labels import Numbers, measure_labels
 from icfl.evaluation.plan import Cell, Data
 from icfl.exceptions import InputError
 from icfl.metrics import ReconstructionStats, dead_fraction, l0
-from icfl.metrics.probe import probe_on
-from icfl.metrics.selectivity import Kind, selectivity
 
-__all__ = ["KINDS", "half_dictionary", "measure"]
-
-KINDS: tuple[Kind, ...] = ("average", "maximum")
-
-Numbers = dict[str, float | None]
+__all__ = ["half_dictionary", "measure"]
 
 
 def measure(cell: Cell, data: Data, learner: Any, whitener: Any) -> tuple[dict[str, Any], Any]:
@@ -76,8 +69,7 @@ def measure(cell: Cell, data: Data, learner: Any, whitener: Any) -> tuple[dict[s
         "fit_mebibytes": memory.mebibytes,
     }
     labels = {
-        name: _selective(Z, y, test) | _probes({"codes": Z, "reconstructions": Xhat}, y, test)
-        for name, y in data.labels.items()
+        name: measure_labels(Z, Xhat, y, data.groups, test) for name, y in data.labels.items()
     }
     return {"numbers": numbers, "labels": labels}, getattr(model, "components_", None)
 
@@ -115,34 +107,3 @@ def _whitened(cell: Cell, data: Data, whitener: Any, seen: NDArray[np.bool_]) ->
     assert data.control is not None, "the plan has seen to it"
     fitted = clone(whitener).fit(data.X[seen], control=data.control[seen])
     return np.asarray(fitted.transform(data.X))
-
-
-def _selective(Z: Any, y: NDArray[np.intp], test: NDArray[np.bool_]) -> Numbers:
-    """Return mean best selectivity over the labels, naive and corrected, of both kinds."""
-    numbers: Numbers = {}
-    known = y >= 0
-    for kind in KINDS:
-        naive = corrected = None
-        shared = np.intersect1d(y[known & test], y[known & ~test])
-        if len(shared) >= 2:
-            # Rows of labels that are missing from either side say nothing about the others.
-            use = np.isin(y, shared)
-            there = selectivity(Z[use & ~test], y[use & ~test], kind).values
-            here = selectivity(Z[use & test], y[use & test], kind).values
-            chosen = there.argmax(axis=0)
-            naive = float(here.max(axis=0).mean())
-            corrected = float(here[chosen, np.arange(here.shape[1])].mean())
-        numbers[f"selectivity_{kind}_naive"] = naive
-        numbers[f"selectivity_{kind}_corrected"] = corrected
-    return numbers
-
-
-def _probes(spaces: dict[str, Any], y: NDArray[np.intp], test: NDArray[np.bool_]) -> Numbers:
-    """Return balanced accuracies on the held-out rows; None where a label cannot be held out."""
-    known = y >= 0
-    seen, asked = np.unique(y[known & ~test]), np.unique(y[known & test])
-    if len(seen) < 2 or len(asked) < 2 or not np.isin(asked, seen).all():
-        return {f"probe_{name}": None for name in spaces}
-    return {
-        f"probe_{name}": probe_on(X[known], y[known], test[known]) for name, X in spaces.items()
-    }

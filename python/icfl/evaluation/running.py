@@ -91,10 +91,14 @@ def compare(
         each learner and whitening, "stability_halves": that of fits to two disjoint halves of the
         rows (of the groups, if there are four or more) from two seeds, under one whitening by all
         controls. Its group is "", it has no interval, and it is left out where a learner asks for
-        more rows than a half has. Per label
-        "selectivity_average_naive", "selectivity_average_corrected" (the feature is chosen on the
-        groups of the fit), both also as "maximum", "probe_codes" and "probe_reconstructions"
-        (balanced accuracy).
+        more rows than a half has. Per label, of the best features, mean over its values,
+        "selectivity_average_naive" (the best on the rows it is scored on), "..._null" (the same if
+        labels are permuted within held-out groups: what choice alone gives), "..._corrected" (the
+        best on the groups of the fit), the three also as "selectivity_maximum_...", "auroc_naive"
+        and "auroc_corrected"; of all features "batch_leakage" (share of the doubt about whether
+        they fire that is resolved by knowing that a row is held out, labels being equal, mean) and
+        "flagged_fraction" (share that tell this above all); "probe_codes" and
+        "probe_reconstructions" (balanced accuracy).
 
     Raises
     ------
@@ -104,7 +108,10 @@ def compare(
     See Also
     --------
     icfl.evaluation.fit_stability : Seeds and halves of one learner, beside chance.
+    icfl.metrics.batch_leakage : Of what features tell of plates, on rows of any plates.
+    icfl.metrics.feature_auroc : The areas.
     icfl.metrics.linear_probe : The probes.
+    icfl.metrics.matched_density_null : The null, with p-values.
     icfl.metrics.selectivity : Both kinds.
 
     Notes

@@ -37,6 +37,8 @@ FIT_METRICS = {
 LABEL_METRICS = {
     "selectivity_average_corrected": "selectivity, average",
     "selectivity_maximum_corrected": "maximum",
+    "auroc_corrected": "AUROC",
+    "batch_leakage": "leakage",
     "probe_codes": "probe of codes",
     "probe_reconstructions": "of reconstructions",
 }
