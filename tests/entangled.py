@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import oracles
+from icfl.updates.companions import CodeSums
 from icfl.updates.families import families
 from icfl.updates.releasing import released
 
@@ -23,9 +24,9 @@ def features(n, seed=0):
 
 
 def statistics(Z):
-    """A, s and n of codes (n, M)."""
+    """What is known of codes (n, M)."""
     Z = np.asarray(Z, dtype=np.float32)
-    return Z.T @ Z, Z.sum(axis=0), float(len(Z))
+    return CodeSums(Z.T @ Z, Z.sum(axis=0), float(len(Z)))
 
 
 def rewritten(Z, partings):
@@ -53,14 +54,14 @@ def own_features(rng):
 
 def known_of(atoms, Z):
     """The families of atoms, from three children on."""
-    return families(np.asarray(atoms, dtype=np.float64), *statistics(Z), 3)
+    return families(np.asarray(atoms, dtype=np.float64), statistics(Z), 3)
 
 
 def run_release(atoms, Z, norms=1.0):
     """What `released` makes of atoms times norms; what it changes is what it says."""
     given = (norms * np.asarray(atoms)).astype(np.float32)
     before = given.tobytes()
-    out, partings, places = released(given, *statistics(Z))
+    out, partings, places = released(given, statistics(Z))
     assert given.tobytes() == before
     changed = np.flatnonzero(np.any(out != given, axis=1))
     assert set(changed) <= {one.atom for one in partings} | set(places.tolist())

@@ -24,7 +24,7 @@ def run(atoms, Z, norms=1.0, coherence_limit=0.9):
     """Atoms taken apart; which of them shared a direction with one that they do not fire with."""
     given = (norms * np.asarray(atoms)).astype(np.float32)
     before = given.tobytes()
-    out, partings, apart = disentangled(given, *statistics(Z), coherence_limit, None)
+    out, partings, apart = disentangled(given, statistics(Z), coherence_limit, None)
     assert given.tobytes() == before
     moved = np.flatnonzero(np.any(out != given, axis=1))
     assert set(moved) <= {one.atom for one in partings}
@@ -116,7 +116,7 @@ def test_rewritten_codes_stand_for_the_same_rows(M, d, seed):
     mixed = truth + (rng.random((M, 1)) < 0.7) * truth[parents]
     atoms = (rng.uniform(0.5, 2.0, (M, 1)) * oracles.unit_rows(mixed)).astype(np.float32)
     Z = (rng.uniform(0, 2, (200, M)) * (rng.random((200, M)) < 0.2)).astype(np.float32)
-    out, partings, _ = disentangled(atoms, *statistics(Z), 0.9, None)
+    out, partings, _ = disentangled(atoms, statistics(Z), 0.9, None)
     after = rewritten(Z, partings)
     before = Z.astype(np.float64) @ atoms
     # Atoms and weights are each rounded once to float32 wherever an atom is rewritten.

@@ -122,7 +122,7 @@ def test_rewritten_codes_stand_for_the_same_rows(n_others, n_families, seed):
     norms = rng.uniform(0.5, 2.0, (len(atoms), 1))
     atoms = (norms * oracles.unit_rows(np.stack(atoms))).astype(np.float32)
     Z = Z.astype(np.float32)
-    out, partings, places = released(atoms, *statistics(Z))
+    out, partings, places = released(atoms, statistics(Z))
     assume(len(places) > 0)  # of random directions a few are not found
     assert len(places) <= n_families
     kept = np.linalg.norm(out, axis=1) / np.linalg.norm(atoms, axis=1)

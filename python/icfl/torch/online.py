@@ -21,6 +21,7 @@ from icfl.torch.arrays import to_host
 from icfl.torch.memory import wide
 from icfl.torch.updates import DeviceUpdate, normalised
 from icfl.updates import Online
+from icfl.updates.companions import CodeSums
 from icfl.updates.disentangling import Parting, disentangled
 from icfl.updates.online import (
     FEWEST_USES,
@@ -63,6 +64,11 @@ class Statistics(NamedTuple):
     code_sums: Tensor
     input_sums: Tensor
     weight: float
+
+    def of_codes(self, active: int) -> CodeSums:
+        """Return what is known of the codes of the first atoms, in main memory."""
+        products = self.code_products[:active, :active].numpy(force=True)
+        return CodeSums(products, self.code_sums[:active].numpy(force=True), self.weight)
 
     @property
     def energy(self) -> NDArray[np.float32]:
@@ -155,12 +161,10 @@ class DeviceOnline(DeviceUpdate):
     def _disentangle(self, active: int, progress: float | None) -> None:
         if self._coherence_limit is None:
             return
-        known, (m, _) = self._statistics, self.components.shape
+        known = self._statistics
         atoms, partings, apart = disentangled(
             self.components[:active].numpy(force=True),
-            known.code_products.view(m, m)[:active, :active].numpy(force=True),
-            known.code_sums[:active].numpy(force=True),
-            known.weight,
+            known.of_codes(active),
             self._coherence_limit,
             None,
         )
@@ -173,12 +177,9 @@ class DeviceOnline(DeviceUpdate):
     def _release(self, active: int) -> None:
         if self._coherence_limit is None:
             return
-        known, (m, _) = self._statistics, self.components.shape
+        known = self._statistics
         atoms, partings, places = released(
-            self.components[:active].numpy(force=True),
-            known.code_products.view(m, m)[:active, :active].numpy(force=True),
-            known.code_sums[:active].numpy(force=True),
-            known.weight,
+            self.components[:active].numpy(force=True), known.of_codes(active)
         )
         if len(places) == 0:
             return

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl.updates.disentangling import LEAST_LEFT, Parting
-from icfl.updates.families import Families, Family
+from icfl.updates.disentangling import Parting
+from icfl.updates.families import Families, Family, taken_from
 
 __all__ = ["Absorbed", "absorbed"]
 
@@ -59,14 +59,10 @@ class Absorbed(NamedTuple):
     ) -> tuple[dict[int, NDArray[np.float64]], list[Parting]]:
         """Return the new atom and those that change, of unit norm, and how codes follow."""
         moved, partings = {place: self.shared}, list[Parting]()
-        for child in self.members:
-            share = float(atoms[child] @ self.shared)
-            rest = atoms[child] - share * self.shared
-            left = float(np.linalg.norm(rest))
-            if left > LEAST_LEFT:
-                moved[child] = rest / left
-                weights = np.array([share], dtype=np.float32)
-                partings.append(Parting(child, np.array([place]), weights, left))
+        for child, share, left, direction in taken_from(atoms, self.children, self.shared):
+            moved[child] = direction
+            weights = np.array([share], dtype=np.float32)
+            partings.append(Parting(child, np.array([place]), weights, left))
         return moved, partings
 
 

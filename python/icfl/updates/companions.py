@@ -12,13 +12,31 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Firing", "companions", "firing"]
+__all__ = ["CodeSums", "Firing", "companions", "firing"]
 
 MISSING = 0.5
 """How often a companion may be missing, as a share of how often it is missing overall. Counted
 without regard to the latter, features that fire on half of all samples would be everyone's."""
 BLOCK = 1 << 22
 """Entries of A that are looked at together."""
+
+
+class CodeSums(NamedTuple):
+    """Sums over samples of what their codes z say about one another, weighted by forgetting.
+
+    Attributes
+    ----------
+    products : ndarray of shape (M, M), float32
+        A = Σ z zᵀ.
+    codes : ndarray of shape (M,), float32
+        s = Σ z.
+    weight : float
+        Σ 1.
+    """
+
+    products: NDArray[np.float32]
+    codes: NDArray[np.float32]
+    weight: float
 
 
 class Firing(NamedTuple):
@@ -36,21 +54,16 @@ class Firing(NamedTuple):
     sizes: NDArray[np.float64]
 
 
-def firing(code_products: NDArray[np.float32], code_sums: NDArray[np.float32]) -> Firing:
-    """Return how atoms fire, given A of shape (M, M) and s of shape (M,)."""
-    energy, sums = code_products.diagonal().astype(np.float64), code_sums.astype(np.float64)
-    fires = (sums > 0) & (energy > 0)
+def firing(sums: CodeSums) -> Firing:
+    """Return how atoms fire."""
+    energy, codes = sums.products.diagonal().astype(np.float64), sums.codes.astype(np.float64)
+    fires = (codes > 0) & (energy > 0)
     nothing = np.zeros_like(energy)
-    uses = np.divide(sums, energy, out=nothing.copy(), where=fires) * sums
-    return Firing(uses, np.divide(energy, sums, out=nothing, where=fires))
+    uses = np.divide(codes, energy, out=nothing.copy(), where=fires) * codes
+    return Firing(uses, np.divide(energy, codes, out=nothing, where=fires))
 
 
-def companions(
-    code_products: NDArray[np.float32],
-    code_sums: NDArray[np.float32],
-    weight: float,
-    known: Firing,
-) -> Iterator[tuple[int, NDArray[np.intp]]]:
+def companions(sums: CodeSums, known: Firing) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """Yield atoms that have companions, the most used first, and these.
 
     A companion of atom m is one that fires more often than m, and that is missing on the samples on
@@ -58,12 +71,7 @@ def companions(
 
     Parameters
     ----------
-    code_products : ndarray of shape (M, M), float32
-        A = Σ z zᵀ.
-    code_sums : ndarray of shape (M,), float32
-        s = Σ z.
-    weight : float
-        Σ 1.
+    sums : CodeSums
     known : Firing
         What `firing` says of these.
 
@@ -72,14 +80,14 @@ def companions(
     int, ndarray of intp
     """
     uses, sizes = known
-    sums, fires = code_sums.astype(np.float64), uses > 0
+    codes, fires = sums.codes.astype(np.float64), uses > 0
     # Least n_mj / n_m, with n_mj = A_mj / (size_m size_j) and n_m = s_m / size_m.
-    share = 1.0 - MISSING * (1.0 - uses / weight)
+    share = 1.0 - MISSING * (1.0 - uses / sums.weight)
     found: list[tuple[int, NDArray[np.intp]]] = []
     step = max(1, BLOCK // len(uses))
     for first in range(0, len(uses), step):
         rows = slice(first, first + step)
-        least = np.outer(sums[rows], share * sizes)
-        joint = (code_products[rows] > least) & (uses > uses[rows, None]) & fires[rows, None]
+        least = np.outer(codes[rows], share * sizes)
+        joint = (sums.products[rows] > least) & (uses > uses[rows, None]) & fires[rows, None]
         found += [(first + int(m), np.flatnonzero(joint[m])) for m in np.flatnonzero(joint.any(1))]
     yield from sorted(found, key=lambda pair: -uses[pair[0]])

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl import _core
-from icfl.updates.companions import companions, firing
+from icfl.updates.companions import CodeSums, companions, firing
 
 __all__ = ["Parting", "disentangled", "limit_for"]
 
@@ -84,9 +84,7 @@ def limit_for(n_components: int, n_features: int) -> float:
 
 def disentangled(
     components: NDArray[np.float32],
-    code_products: NDArray[np.float32],
-    code_sums: NDArray[np.float32],
-    weight: float,
+    sums: CodeSums,
     coherence_limit: float,
     n_jobs: int | None,
 ) -> tuple[NDArray[np.float32], list[Parting], NDArray[np.int64]]:
@@ -96,12 +94,8 @@ def disentangled(
     ----------
     components : ndarray of shape (M, d), float32
         Atoms, of any norm, which they keep.
-    code_products : ndarray of shape (M, M), float32
-        A = Σ z zᵀ.
-    code_sums : ndarray of shape (M,), float32
-        s = Σ z.
-    weight : float
-        Σ 1.
+    sums : CodeSums
+        Of their codes.
     coherence_limit : float
         Cosine above which an atom is redundant beside others, and left alone here.
     n_jobs : int or None
@@ -119,12 +113,9 @@ def disentangled(
     norms = np.linalg.norm(components, axis=1)
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     atoms = components * scale[:, None]
-    known = firing(code_products, code_sums)
+    known = firing(sums)
     least = max(LEAST_LEFT, math.sqrt(1.0 - coherence_limit**2))
-    parting = [
-        _parted(atoms, atom, others, least)
-        for atom, others in companions(code_products, code_sums, weight, known)
-    ]
+    parting = [_parted(atoms, atom, others, least) for atom, others in companions(sums, known)]
     limit = limit_for(*components.shape)
     shared = list(_without_shared(atoms, known.uses, limit, least, n_jobs)) if limit < 1.0 else []
     done = [one for one in parting + shared if one is not None]

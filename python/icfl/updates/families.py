@@ -1,17 +1,18 @@
-"""Atoms as families: a parent, and the children that do not fire without it."""
+"""Atoms as families: a parent, the children that do not fire without it, and what these share."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl.updates.companions import companions, firing
+from icfl.updates.companions import CodeSums, companions, firing
 from icfl.updates.disentangling import LEAST_LEFT
 
-__all__ = ["Families", "Family", "families"]
+__all__ = ["Families", "Family", "families", "taken_from"]
 
 MOST_CHILDREN = 512
 """The most used are looked at."""
@@ -57,25 +58,15 @@ class Families(NamedTuple):
         return (mean - self.usual) * math.sqrt(n_pairs) / self.spread
 
 
-def families(
-    atoms: NDArray[np.float64],
-    code_products: NDArray[np.float32],
-    code_sums: NDArray[np.float32],
-    weight: float,
-    fewest: int,
-) -> Families:
+def families(atoms: NDArray[np.float64], sums: CodeSums, fewest: int) -> Families:
     """Return families of some size: an atom's parent is the least used of its companions.
 
     Parameters
     ----------
     atoms : ndarray of shape (M, d), float64
         Of unit norm.
-    code_products : ndarray of shape (M, M), float32
-        A = Σ z zᵀ.
-    code_sums : ndarray of shape (M,), float32
-        s = Σ z.
-    weight : float
-        Σ 1.
+    sums : CodeSums
+        Of their codes.
     fewest : int
         Children of the smallest families.
 
@@ -83,10 +74,10 @@ def families(
     -------
     Families
     """
-    known = firing(code_products, code_sums)
+    known = firing(sums)
     used = known.uses > 1.0
     parents = np.full(len(atoms), -1, dtype=np.intp)
-    for atom, others in companions(code_products, code_sums, weight, known):
+    for atom, others in companions(sums, known):
         if used[atom]:
             parents[atom] = others[np.argmin(known.uses[others])]
     each = []
@@ -96,6 +87,35 @@ def families(
             most_used = np.argsort(-known.uses[children], kind="stable")[:MOST_CHILDREN]
             each.append(_family(atoms, parent, np.sort(children[most_used])))
     return Families(each, *_unrelated(atoms[used]))
+
+
+def taken_from(
+    atoms: NDArray[np.float64], children: NDArray[np.intp], shared: NDArray[np.float64]
+) -> Iterator[tuple[int, float, float, NDArray[np.float64]]]:
+    """Take a direction from unit atoms.
+
+    Parameters
+    ----------
+    atoms : ndarray of shape (M, d), float64
+    children : ndarray of shape (n,), intp
+        Which.
+    shared : ndarray of shape (d,), float64
+        Of unit norm.
+
+    Yields
+    ------
+    child : int
+        Each of which enough is left, d_m = share · shared + left · d'_m.
+    share, left : float
+    direction : ndarray of shape (d,), float64
+        d'_m, of unit norm.
+    """
+    for child in children.tolist():
+        share = float(atoms[child] @ shared)
+        rest = atoms[child] - share * shared
+        left = float(np.linalg.norm(rest))
+        if left > LEAST_LEFT:
+            yield child, share, left, rest / left
 
 
 def _family(atoms: NDArray[np.float64], parent: int, children: NDArray[np.intp]) -> Family:

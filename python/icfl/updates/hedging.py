@@ -31,8 +31,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icfl.updates.disentangling import LEAST_LEFT, Parting
-from icfl.updates.families import Families
+from icfl.updates.disentangling import Parting
+from icfl.updates.families import Families, taken_from
 
 __all__ = ["Hedge", "hedges"]
 
@@ -80,14 +80,10 @@ class Hedge(NamedTuple):
         held, shared = atoms[self.parent], self.shared
         moved = {place: sine * held - cosine * shared, self.parent: cosine * held + sine * shared}
         partings = [Parting(self.parent, np.array([place]), np.array([sine], np.float32), cosine)]
-        for child in self.children.tolist():
-            share = float(atoms[child] @ shared)
-            rest = atoms[child] - share * shared
-            left = float(np.linalg.norm(rest))
-            if left > LEAST_LEFT:
-                moved[child] = rest / left
-                weights = np.array([share * sine, -share * cosine], dtype=np.float32)
-                partings.append(Parting(child, np.array([self.parent, place]), weights, left))
+        for child, share, left, direction in taken_from(atoms, self.children, shared):
+            moved[child] = direction
+            weights = np.array([share * sine, -share * cosine], dtype=np.float32)
+            partings.append(Parting(child, np.array([self.parent, place]), weights, left))
         return moved, partings
 
 

@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 from icfl import _core
 from icfl._validation import check_count, check_flag, check_number
 from icfl.updates._protocols import Codes, ReconstructionSums
+from icfl.updates.companions import CodeSums
 from icfl.updates.disentangling import disentangled
 from icfl.updates.releasing import released
 
@@ -232,16 +233,9 @@ class OnlineState:
     def _disentangle(self, active: int, progress: float | None, n_jobs: int | None) -> None:
         if self._coherence_limit is None:
             return
-        known: dict[str, NDArray[Any]] = dict(self._statistics.arrays())
-        products = known["code_products"].reshape(len(self._uses), -1)
         self.components = self.components.copy()
         self.components[:active], partings, apart = disentangled(
-            self.components[:active],
-            products[:active, :active],
-            known["code_sums"][:active],
-            float(known["weight"][0]),
-            self._coherence_limit,
-            n_jobs,
+            self.components[:active], self._code_sums(active), self._coherence_limit, n_jobs
         )
         for parting in partings:
             self._statistics.recode(*parting)
@@ -251,14 +245,7 @@ class OnlineState:
     def _release(self, active: int) -> None:
         if self._coherence_limit is None:
             return
-        known: dict[str, NDArray[Any]] = dict(self._statistics.arrays())
-        products = known["code_products"].reshape(len(self._uses), -1)
-        atoms, partings, places = released(
-            self.components[:active],
-            products[:active, :active],
-            known["code_sums"][:active],
-            float(known["weight"][0]),
-        )
+        atoms, partings, places = released(self.components[:active], self._code_sums(active))
         if len(places) == 0:
             return
         self.components = self.components.copy()
@@ -268,6 +255,12 @@ class OnlineState:
             self._statistics.recode(*parting)
         self._uses[places] = FEWEST_USES
         self.n_replaced += len(places)
+
+    def _code_sums(self, active: int) -> CodeSums:
+        known: dict[str, NDArray[Any]] = dict(self._statistics.arrays())
+        products = known["code_products"].reshape(len(self._uses), -1)
+        weight = float(known["weight"][0])
+        return CodeSums(products[:active, :active], known["code_sums"][:active], weight)
 
     def _replace(
         self,

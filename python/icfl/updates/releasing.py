@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icfl.updates.absorption import Absorbed, absorbed
+from icfl.updates.companions import CodeSums
 from icfl.updates.disentangling import Parting
 from icfl.updates.families import families
 from icfl.updates.hedging import FEWEST_CHILDREN, Hedge, hedges
@@ -20,10 +21,7 @@ __all__ = ["released"]
 
 
 def released(
-    components: NDArray[np.float32],
-    code_products: NDArray[np.float32],
-    code_sums: NDArray[np.float32],
-    weight: float,
+    components: NDArray[np.float32], sums: CodeSums
 ) -> tuple[NDArray[np.float32], list[Parting], NDArray[np.int64]]:
     """Return atoms with new ones among them, as far as there are places for these.
 
@@ -31,12 +29,8 @@ def released(
     ----------
     components : ndarray of shape (M, d), float32
         Atoms, of any norm, which they keep.
-    code_products : ndarray of shape (M, M), float32
-        A = Σ z zᵀ.
-    code_sums : ndarray of shape (M,), float32
-        s = Σ z.
-    weight : float
-        Σ 1.
+    sums : CodeSums
+        Of their codes.
 
     Returns
     -------
@@ -50,9 +44,9 @@ def released(
     norms = np.linalg.norm(components.astype(np.float64), axis=1)
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     atoms = components * scale[:, None]
-    explained = np.square(norms) * code_products.diagonal()
+    explained = np.square(norms) * sums.products.diagonal()
     least_first = np.argsort(explained, kind="stable").tolist()
-    known = families(atoms, code_products, code_sums, weight, FEWEST_CHILDREN)
+    known = families(atoms, sums, FEWEST_CHILDREN)
     result, partings, places = components.copy(), list[Parting](), list[int]()
     touched = set[int]()
     found: list[Hedge | Absorbed] = [*hedges(known), *absorbed(known)]
@@ -62,7 +56,7 @@ def released(
         if place is None or touched & members:
             continue
         directions, own = one.parted(atoms, place)
-        if explained[place] >= _explained(own, norms, code_products):
+        if explained[place] >= _explained(own, norms, sums):
             continue
         touched |= {place, *members}
         places.append(place)
@@ -76,10 +70,8 @@ def released(
     return result, partings, np.array(places, dtype=np.int64)
 
 
-def _explained(
-    partings: list[Parting], norms: NDArray[np.float64], code_products: NDArray[np.float32]
-) -> float:
+def _explained(partings: list[Parting], norms: NDArray[np.float64], sums: CodeSums) -> float:
     """Return Σ of the squared codes that the new atom, the last of all others, will have."""
     atoms = [one.atom for one in partings]
     shares = norms[atoms] * [float(one.weights[-1]) for one in partings]
-    return float(shares @ code_products[np.ix_(atoms, atoms)] @ shares)
+    return float(shares @ sums.products[np.ix_(atoms, atoms)] @ shares)
