@@ -109,6 +109,41 @@ def test_latents_that_stand_for_labels_are_counted_on_the_rows_held_out():
     assert fires["all"] == pytest.approx((4 + 1 + 3) / 30)
 
 
+def test_probes(tables):
+    from science.entrants import PROBED
+
+    (rows,) = tables("probes", "--seeds", "1").values()
+    both = [[name, kind] for kind in ("none", "control") for name in names(PROBED)]
+    assert [row[:2] for row in rows] == both
+    check_numbers(rows, 2)
+
+
+class Fixed:
+    """A fitted dictionary; it codes rows by themselves."""
+
+    components_ = np.eye(2, dtype=np.float32)[:, ::-1]
+    bias_ = np.float32(2.0)
+
+    def fit(self, rows):
+        return self
+
+    def transform(self, rows):
+        return rows
+
+
+def test_probes_read_what_fires_apart_from_by_how_much():
+    from science.probes import _read
+    from science.real_data import RealData
+
+    label = np.tile(["a", "b"], 20)
+    # Both fire on all rows; the second's code tells, and is below the bias for either label.
+    X = np.column_stack([np.full(40, 3.0), np.where(label == "a", 0.5, 1.0)]).astype(np.float32)
+    test = np.arange(40) < 20
+    data = RealData("rows", X, label, {"half": test}, np.ones(40, dtype=bool))
+    found = _read(Fixed(), data, test, "none")
+    assert found == {"codes": 1.0, "fires": 0.5, "products": 0.5, "inputs": 1.0}
+
+
 def test_choices(tables):
     from science.choices import CHOICES
 

@@ -2,6 +2,7 @@
 
     python -m benches.science claims        learners side by side on real data, plates held out
     python -m benches.science latents       the latents that stand for labels, on real data
+    python -m benches.science probes        what probes read in codes, on real data
     python -m benches.science choices       ICFL's options, one at a time, on planted data
     python -m benches.science planted       learners on a known dictionary, and the best possible
     python -m benches.science transfer      dictionaries learnt on other plates than those judged
@@ -17,11 +18,12 @@ from collections.abc import Sequence
 
 from icfl.exceptions import DeadFeaturesWarning
 
-from . import choices, claims, latents, planted, transfer
+from . import choices, claims, latents, planted, probes, transfer
 
 COMMANDS = {
     "claims": claims,
     "latents": latents,
+    "probes": probes,
     "choices": choices,
     "planted": planted,
     "transfer": transfer,
