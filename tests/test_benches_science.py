@@ -84,6 +84,15 @@ def test_claims_of_some_learners(tables):
     assert [row[0] for row in differences] == ["PCA"] * 2
 
 
+def test_chance(tables):
+    from science.entrants import CHANCE
+
+    (rows,) = tables("chance", "--seeds", "1").values()
+    both = [[name, kind] for kind in ("none", "control") for name in names(CHANCE)]
+    assert [row[:2] for row in rows] == both
+    check_numbers(rows, 2)
+
+
 def test_latents(tables):
     from science.entrants import LATENTS
 

@@ -1,6 +1,7 @@
 """Print a table of docs/science.md as Markdown.
 
     python -m benches.science claims        learners side by side on real data, plates held out
+    python -m benches.science chance        best features beside luck, and what tells of plates
     python -m benches.science latents       the latents that stand for labels, on real data
     python -m benches.science probes        what probes read in codes, on real data
     python -m benches.science choices       ICFL's options, one at a time, on planted data
@@ -18,10 +19,11 @@ from collections.abc import Sequence
 
 from icfl.exceptions import DeadFeaturesWarning
 
-from . import choices, claims, latents, planted, probes, transfer
+from . import chance, choices, claims, latents, planted, probes, transfer
 
 COMMANDS = {
     "claims": claims,
+    "chance": chance,
     "latents": latents,
     "probes": probes,
     "choices": choices,

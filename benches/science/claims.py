@@ -7,7 +7,7 @@ those of `icfl.compare`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import icfl
@@ -26,11 +26,8 @@ COLUMNS = (
     Column("l0", "l0", decimals=1),
     Column("dead, %", "dead_fraction", decimals=1, scale=100),
     Column("selectivity, average, naive", f"{LABEL}:selectivity_average_naive"),
-    Column("by luck", f"{LABEL}:selectivity_average_null"),
     Column("corrected", f"{LABEL}:selectivity_average_corrected"),
     Column("maximum, corrected", f"{LABEL}:selectivity_maximum_corrected"),
-    Column("AUROC, corrected", f"{LABEL}:auroc_corrected"),
-    Column("leakage", f"{LABEL}:batch_leakage"),
     Column("probe of codes", f"{LABEL}:probe_codes"),
     Column("of reconstructions", f"{LABEL}:probe_reconstructions"),
 )
@@ -81,7 +78,18 @@ def _one(data: RealData, k: int, size: Size, options: argparse.Namespace) -> Non
     entrants = [
         e for e in entrants if e.name == ICFL.name or is_wanted(e.name, options.only, names)
     ]
-    found = icfl.compare(
+    found = compared(entrants, data, k, size, options)
+    title, about = titles(data, k, size, options)
+    print_means(found, title, about, COLUMNS)
+    note(missing)
+    _print_differences(found, title, about)
+
+
+def compared(
+    entrants: Iterable[Entrant], data: RealData, k: int, size: Size, options: argparse.Namespace
+) -> Comparison:
+    """Fit and measure them."""
+    return icfl.compare(
         learners(entrants, size, k, options.n_jobs),
         data.X,
         {LABEL: data.label},
@@ -92,22 +100,25 @@ def _one(data: RealData, k: int, size: Size, options: argparse.Namespace) -> Non
         n_jobs=options.n_jobs,
         cache=options.cache,
     )
+
+
+def titles(data: RealData, k: int, size: Size, options: argparse.Namespace) -> tuple[str, str]:
+    """Return what stands above a table: of what it is, and what its numbers are."""
     grouping = next(iter(data.groupings))
     title = f"{data.name}: {size.width} latents, {k} non-zeros, {size.steps} mini-batches"
     about = (
         f"Mean ± half of the 95 % Student interval over held-out groups ({grouping}), "
         f"mean of {options.seeds} seeds in each."
     )
-    _print_means(found, title, about)
-    note(missing)
-    _print_differences(found, title, about)
+    return title, about
 
 
-def _print_means(found: Comparison, title: str, about: str) -> None:
-    start(title, about, ["learner", "whitening", *(column.title for column in COLUMNS)])
+def print_means(found: Comparison, title: str, about: str, columns: Sequence[Column]) -> None:
+    """Print a row for each learner and whitening."""
+    start(title, about, ["learner", "whitening", *(column.title for column in columns)])
     for whitening in ("none", "control"):
         for learner in found.learners:
-            cells = [_mean(found, learner, whitening, column) for column in COLUMNS]
+            cells = [_mean(found, learner, whitening, column) for column in columns]
             row([learner, whitening, *cells])
 
 

@@ -67,6 +67,17 @@ CLAIMS = (
     Entrant("raw", "baselines.RawInputs"),
 )
 
+CHANCE = (
+    ICFL,
+    BLOCK,
+    TOPK,
+    BATCH_TOPK,
+    MATRYOSHKA,
+    PCA,
+    Entrant("random atoms", "baselines.RandomAtoms"),
+    Entrant("raw", "baselines.RawInputs"),
+)
+
 PURSUIT: Mapping[str, Any] = {"n_iterations": 60, "atoms_per_iteration": 1, "threshold": "auto"}
 """Of ICFL on the benchmark: 60 atoms at most, as many as the true atoms are coded with there."""
 
