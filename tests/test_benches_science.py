@@ -130,8 +130,8 @@ def test_probes(tables):
 class Fixed:
     """A fitted dictionary; it codes rows by themselves."""
 
-    components_ = np.eye(2, dtype=np.float32)[:, ::-1]
-    bias_ = np.float32(2.0)
+    components_ = np.eye(2, dtype=np.float32)[::-1].copy()
+    bias_ = np.full(2, 2.0, dtype=np.float32)
 
     def fit(self, rows):
         return self
@@ -149,8 +149,8 @@ def test_probes_read_what_fires_apart_from_by_how_much():
     X = np.column_stack([np.full(40, 3.0), np.where(label == "a", 0.5, 1.0)]).astype(np.float32)
     test = np.arange(40) < 20
     data = RealData("rows", X, label, {"half": test}, np.ones(40, dtype=bool))
-    found = _read(Fixed(), data, test, "none")
-    assert found == {"codes": 1.0, "fires": 0.5, "products": 0.5, "inputs": 1.0}
+    found = _read(Fixed(), data, test, "none", 1)
+    assert found == {"codes": 1.0, "fires": 0.5, "products": 0.5, "largest": 0.5, "inputs": 1.0}
 
 
 def test_choices(tables):
@@ -179,6 +179,11 @@ def test_planted(tables):
     assert float(probes[1].split()[0]) <= float(probes[2].split()[0])
     three_times = tables("planted", "--seeds", "1", "--three-times", "--only", "TopK")
     assert [title.split(":")[1].split()[0] for title in three_times] == ["246"]
+    flat = tables("planted", "--seeds", "1", "--flat", "--only", "TopK", "true atoms")
+    ((title, rows),) = flat.items()
+    assert title == "Features in no trees: 82 latents for 328 features in 26 dimensions"
+    assert [row[9] for row in rows] == ["-"] * 2
+    assert rows[1][3] == "1.000"
 
 
 def test_true_atoms_find_more_by_rates_and_most_with_those_of_all_features():

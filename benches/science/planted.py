@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, precision_recall_curve
 
 import icfl
-from icfl.datasets import SyntheticBenchmark, make_synthetic_benchmark
+from icfl.datasets import SyntheticBenchmark, make_planted, make_synthetic_benchmark
 from icfl.learning.threshold import relative, slope_of
 
 from .entrants import ICFL, PLANTED, Entrant, available
@@ -21,6 +21,9 @@ from .markdown import Column, is_wanted, note, row, start
 from .truth import N_TEST, SEED_OF_FIT, Truth, found, found_by, test_rows
 
 THRESHOLDS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
+"""Of the true atoms, for coefficients of 4 to 5."""
+UNIT = 5.0
+"""They are divided by this for coefficients of 1."""
 MOST_ATOMS = 60
 N_CHOOSE = 4096
 """Rows on which the threshold of the true atoms is chosen."""
@@ -52,11 +55,13 @@ class Problem(NamedTuple):
     truth: Truth
     latents: int
     k: int
+    thresholds: tuple[float, ...] = THRESHOLDS
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what this command alone takes."""
     parser.add_argument("--scale", default="0.1", help="0.02 to 1, or full")
+    parser.add_argument("--flat", action="store_true", help="features in no trees instead")
     parser.add_argument("--rows", type=int, default=800_000, help="training rows")
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--latents", type=int, help="instead of as many as the benchmark says")
@@ -71,8 +76,9 @@ def run(options: argparse.Namespace) -> None:
     problems = [_problem(seed, options) for seed in range(options.seeds)]
     entrants, missing = available(PLANTED)
     first = problems[0]
+    name = "Features in no trees" if options.flat else f"Benchmark of scale {options.scale}"
     title = (
-        f"Benchmark of scale {options.scale}: {first.latents:,} latents for "
+        f"{name}: {first.latents:,} latents for "
         f"{len(first.truth.components):,} features in {first.truth.X.shape[1]} dimensions"
     )
     passes = "1 pass" if options.passes == 1 else f"{options.passes} passes"
@@ -101,10 +107,35 @@ def run(options: argparse.Namespace) -> None:
 
 def _problem(seed: int, options: argparse.Namespace) -> Problem:
     scale = options.scale if options.scale == "full" else float(options.scale)
-    bench = make_synthetic_benchmark(scale, random_state=seed)
+    make = _flat if options.flat else make_synthetic_benchmark
+    bench = make(scale, random_state=seed)
     latents = (options.latents or bench.n_latents) * (3 if options.three_times else 1)
     truth = test_rows(bench, 512 if options.tiny else N_TEST, options.n_jobs)
-    return Problem(bench, truth, latents, expected_active(bench, latents))
+    k = expected_active(bench, latents)
+    if options.flat:
+        thresholds = tuple(threshold / UNIT for threshold in THRESHOLDS)
+        return Problem(bench, truth._replace(parents=None), latents, k, thresholds)
+    return Problem(bench, truth, latents, k)
+
+
+def _flat(scale: float | str, *, random_state: int) -> SyntheticBenchmark:
+    """Return features that fire each by itself, by Zipf's law.
+
+    At a tenth 1,638 features in 128 dimensions, 12 of them active on average.
+    """
+    share = 1.0 if scale == "full" else float(scale)
+    n_components, n_features, n_active = (round(share * full) for full in (16_384, 1_280, 120))
+    model = make_planted(
+        1,
+        n_features,
+        n_components,
+        n_active=n_active,
+        zipf_exponent=1.0,
+        sampler="sparse",
+        random_state=random_state,
+    ).model
+    seeds = np.random.default_rng(random_state).integers(2**63, size=2).tolist()
+    return SyntheticBenchmark(model, round(share * 4096), tuple(seeds))
 
 
 def expected_active(bench: SyntheticBenchmark, n_features: int) -> int:
@@ -162,7 +193,7 @@ def ceiling(
         )[:, judged]
 
     atoms_judged = atoms[judged]
-    best = max(THRESHOLDS, key=lambda t: found(coded(few, t), atoms_judged, few)["f1"])
+    best = max(problem.thresholds, key=lambda t: found(coded(few, t), atoms_judged, few)["f1"])
     began = time.perf_counter()
     Z = coded(problem.truth, best)
     return {"seconds": time.perf_counter() - began, **found(Z, atoms_judged, problem.truth)}

@@ -1,8 +1,8 @@
-"""What probes read in codes: their values, which latents fire, or how rows lie to all atoms.
+"""What probes read in codes: their values, which latents fire, or how rows lie to the atoms.
 
 The fits are those of `claims`, on held-out groups. If atoms themselves say less of labels, so do
-the non-negative inner products with all of them; if it is the choice of the few that a row is
-written with, which of them fire says less.
+the non-negative inner products with all of them; if pursuit does, the k largest of these say more
+than its codes; if it is the choice of the few that a row is written with, which fire says less.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ COLUMNS = (
     Column("codes", "codes"),
     Column("which latents fire", "fires"),
     Column("products with all atoms", "products"),
+    Column("the largest of these", "largest"),
     Column("inputs", "inputs"),
 )
 WHITENINGS = ("none", "control")
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
             for name, learner in learners(PROBED, size, k, options.n_jobs).items():
                 if is_wanted(name, options.only, names):
                     found = [
-                        _read(seeded(learner, seed), data, test, whitening)
+                        _read(seeded(learner, seed), data, test, whitening, k)
                         for seed in range(options.seeds)
                         for test in (data.groups == group for group in np.unique(data.groups))
                     ]
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _read(
-    model: Any, data: RealData, test: NDArray[np.bool_], whitening: str
+    model: Any, data: RealData, test: NDArray[np.bool_], whitening: str, k: int
 ) -> Mapping[str, float]:
     """Return what probes learnt on the rows of a fit read on the others."""
     rows: NDArray[Any] = data.X
@@ -75,11 +76,13 @@ def _read(
         rows = np.asarray(whitener.transform(rows))
     codes = csr_array(model.fit(rows[~test]).transform(rows))
     inputs = seen_by(model, rows)
+    largest = icfl.encode_topk(inputs, model.components_, k, bias=model.bias_, n_jobs=1)
     products = (inputs - model.bias_) @ model.components_.T
     spaces = {
         "codes": codes,
         "fires": (codes != 0).astype(np.float32),
         "products": np.maximum(products, 0.0),
+        "largest": largest,
         "inputs": inputs,
     }
     return {name: probe_on(X, data.label, test) for name, X in spaces.items()}
