@@ -56,27 +56,11 @@ BATCH_TOPK = Entrant("BatchTopKSAE", "BatchTopKSAE")
 MATRYOSHKA = Entrant("MatryoshkaSAE", "MatryoshkaSAE")
 PCA = Entrant("PCA", "baselines.PCA")
 
-CLAIMS = (
-    ICFL,
-    BLOCK,
-    TOPK,
-    BATCH_TOPK,
-    MATRYOSHKA,
-    PCA,
-    Entrant("k-means", "baselines.KMeans"),
-    Entrant("raw", "baselines.RawInputs"),
-)
+RAW = Entrant("raw", "baselines.RawInputs")
 
-CHANCE = (
-    ICFL,
-    BLOCK,
-    TOPK,
-    BATCH_TOPK,
-    MATRYOSHKA,
-    PCA,
-    Entrant("random atoms", "baselines.RandomAtoms"),
-    Entrant("raw", "baselines.RawInputs"),
-)
+SPARSE = (ICFL, BLOCK, TOPK, BATCH_TOPK, MATRYOSHKA, PCA)
+CLAIMS = (*SPARSE, Entrant("k-means", "baselines.KMeans"), RAW)
+CHANCE = (*SPARSE, Entrant("random atoms", "baselines.RandomAtoms"), RAW)
 
 PURSUIT: Mapping[str, Any] = {"n_iterations": 60, "atoms_per_iteration": 1, "threshold": "auto"}
 """Of ICFL on the benchmark: 60 atoms at most, as many as the true atoms are coded with there."""
