@@ -55,7 +55,6 @@ TOPK = Entrant("TopKSAE", "TopKSAE")
 BATCH_TOPK = Entrant("BatchTopKSAE", "BatchTopKSAE")
 MATRYOSHKA = Entrant("MatryoshkaSAE", "MatryoshkaSAE")
 PCA = Entrant("PCA", "baselines.PCA")
-
 RAW = Entrant("raw", "baselines.RawInputs")
 
 SPARSE = (ICFL, BLOCK, TOPK, BATCH_TOPK, MATRYOSHKA, PCA)
