@@ -106,10 +106,8 @@ def titles(data: RealData, k: int, size: Size, options: argparse.Namespace) -> t
     """Return what stands above a table: of what it is, and what its numbers are."""
     grouping = next(iter(data.groupings))
     title = f"{data.name}: {size.width} latents, {k} non-zeros, {size.steps} mini-batches"
-    about = (
-        f"Mean ± half of the 95 % Student interval over held-out groups ({grouping}), "
-        f"mean of {options.seeds} seeds in each."
-    )
+    seeds = "one seed" if options.seeds == 1 else f"mean of {options.seeds} seeds in each"
+    about = f"Mean ± half of the 95 % Student interval over held-out groups ({grouping}), {seeds}."
     return title, about
 
 
