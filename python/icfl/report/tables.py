@@ -130,8 +130,10 @@ def comparison_table(found: Comparison) -> str:
     n_groups = max((row["n_groups"] for row in found.rows()), default=0)
     parts.append(
         f"Means over {n_groups} held-out folds, with {found.confidence:.0%} intervals (Student); "
-        "selectivity: mean over labels of the best feature, chosen on the other groups; stability: "
-        "mean cosine of matched atoms of two fits, from other seeds or to two halves of all rows."
+        "selectivity, AUROC: mean over labels of the best feature, chosen on the other groups; "
+        "leakage: what features tell of the groups held out, labels being equal, from 0 to 1; "
+        "stability: mean cosine of matched atoms of two fits, from other seeds or to two halves of "
+        "all rows."
     )
     return "\n\n".join(parts)
 
