@@ -74,22 +74,20 @@ def _best_features(
         return dict.fromkeys([*names, "auroc_naive", "auroc_corrected"])
     # Rows of labels that are missing from either side say nothing about the others.
     use = np.isin(y, shared)
-    there, here = use & ~test, use & test
+    there, here = ((Z[rows], y[rows]) for rows in (use & ~test, use & test))
     numbers: Numbers = {}
     for kind in KINDS:
         null = matched_density_null(
-            Z[here],
-            y[here],
-            groups=groups[here],
+            *here,
+            groups=groups[use & test],
             kind=kind,
             n_permutations=N_PERMUTATIONS,
             random_state=0,
         )
-        chosen = selectivity(Z[there], y[there], kind).values
-        scored = selectivity(Z[here], y[here], kind).values
-        found = (*_naive_and_corrected(chosen, scored), float(null.mean.mean()))
+        values = (selectivity(*side, kind).values for side in (there, here))
+        found = (*_naive_and_corrected(*values), float(null.mean.mean()))
         numbers |= {f"selectivity_{kind}_{part}": v for part, v in zip(PARTS, found, strict=True)}
-    areas = [feature_auroc(Z[rows], y[rows]).values for rows in (there, here)]
+    areas = (feature_auroc(*side).values for side in (there, here))
     numbers["auroc_naive"], numbers["auroc_corrected"] = _naive_and_corrected(*areas)
     return numbers
 
