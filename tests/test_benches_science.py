@@ -167,7 +167,12 @@ def test_planted(tables):
     from science.entrants import PLANTED
 
     (rows,) = tables("planted", "--seeds", "1").values()
-    best = ["true atoms", *(f"true atoms, {of}" for of in ("one threshold", "of all features"))]
+    of_more = "ICFL, best of three times as many"
+    best = [
+        of_more,
+        "true atoms",
+        *(f"true atoms, {of}" for of in ("one threshold", "of all features")),
+    ]
     best += ["probes with labels"]
     assert [row[0] for row in rows] == [*names(PLANTED), *best]
     for row in rows:  # with so few rows learnt from, no parent may have been found with a child
@@ -177,6 +182,8 @@ def test_planted(tables):
     *_, probes = rows
     assert [i for i, cell in enumerate(probes) if cell != "-"] == [0, 1, 2, len(probes) - 1]
     assert float(probes[1].split()[0]) <= float(probes[2].split()[0])
+    by_name = {name: cells for name, *cells in rows}
+    assert by_name[of_more] != by_name["ICFL"]
     three_times = tables("planted", "--seeds", "1", "--three-times", "--only", "TopK")
     assert [title.split(":")[1].split()[0] for title in three_times] == ["246"]
     flat = tables("planted", "--seeds", "1", "--flat", "--only", "TopK", "true atoms")

@@ -16,6 +16,7 @@ from icfl.metrics import feature_absorption, l0, recovery
 SEED_OF_FIT = 1000
 """Added to the seed of the data: drawn from the same one, first atoms would be the planted ones."""
 N_TEST = 24_576
+ALL = slice(None)
 
 
 class Truth(NamedTuple):
@@ -48,12 +49,12 @@ def test_rows(bench: SyntheticBenchmark, n_rows: int, n_jobs: int | None) -> Tru
     return Truth(X, codes, bench.model.components, bench.model.firing.parents)
 
 
-def found_by(model: Any, truth: Truth) -> Mapping[str, float]:
-    """Return what a fitted learner has found."""
+def found_by(model: Any, truth: Truth, kept: NDArray[np.intp] | slice = ALL) -> Mapping[str, float]:
+    """Return what a fitted learner has found, with some of its latents."""
     signed = getattr(model, "selection", "positive") == "positive"
     return found(
-        model.transform(truth.X),
-        model.components_,
+        model.transform(truth.X)[:, kept],
+        model.components_[kept],
         truth._replace(X=seen_by(model, truth.X)),
         bias=model.bias_,
         sign="signed" if signed else "absolute",
