@@ -18,7 +18,7 @@ from icfl.learning.threshold import relative, slope_of
 
 from .entrants import ICFL, PLANTED, PURSUIT, Entrant, available
 from .markdown import Column, is_wanted, note, row, start
-from .truth import N_TEST, SEED_OF_FIT, Truth, found, found_by, test_rows
+from .truth import N_TEST, SEED_OF_FIT, Truth, f1, found, found_by, test_rows
 
 THRESHOLDS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
 """Of the true atoms, for coefficients of 4 to 5."""
@@ -219,7 +219,7 @@ def ceiling(
         )[:, judged]
 
     atoms_judged = atoms[judged]
-    best = max(problem.thresholds, key=lambda t: found(coded(few, t), atoms_judged, few)["f1"])
+    best = max(problem.thresholds, key=lambda t: f1(coded(few, t), atoms_judged, few))
     began = time.perf_counter()
     Z = coded(problem.truth, best)
     return {"seconds": time.perf_counter() - began, **found(Z, atoms_judged, problem.truth)}
@@ -245,8 +245,8 @@ def probed(problem: Problem, tiny: bool) -> Mapping[str, float]:
         for i in range(len(chosen))
         if fires[:, i].any() and truth[:, i].any()
     ]
-    f1, best = np.mean(pairs, axis=0)
-    return {"f1": float(f1), "best_f1": float(best), "seconds": time.perf_counter() - began}
+    mean, best = np.mean(pairs, axis=0)
+    return {"f1": float(mean), "best_f1": float(best), "seconds": time.perf_counter() - began}
 
 
 def _probe(X: Any, fires: Any, X_test: Any, fires_test: Any) -> tuple[float, float]:
