@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
         if is_wanted(name, options.only, list(rows)):
             numbers = [measure(problem, seed) for seed, problem in enumerate(problems)]
             row([name, *(c.spread([n.get(c.metric, NAN) for n in numbers]) for c in COLUMNS)])
-            if name == ICFL.name:
+            if name in (ICFL.name, OF_MORE):
                 every = ", ".join(f"{n['f1']:.4f}" for n in numbers)
                 each.append(f"F1 of {name}, seed by seed: {every}.")
     note(each + missing)
